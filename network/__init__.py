@@ -1,0 +1,7 @@
+"""The SegFace model and its weights."""
+
+from network.backbones import BACKBONES
+from network.checkpoint import PUBLISHED, load_weights, save_weights
+from network.segface import HEADS, SegFace, create_segface
+
+__all__ = ["BACKBONES", "HEADS", "PUBLISHED", "SegFace", "create_segface", "load_weights", "save_weights"]

@@ -1,0 +1,228 @@
+"""Reading and writing weights: our files, the published ones, and the Hub."""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from network.backbones import BACKBONES, create_encoder
+from network.naming import ENCODER, PUBLISHED_ENCODER, TABLES, State, from_published, to_published
+from network.segface import HEADS, SegFace
+
+STATE_KEY = "state_dict_backbone"
+DDP_PREFIX = "module."
+HUB_REPOSITORY = "kartiknarayan/SegFace"
+
+
+@dataclass(frozen=True)
+class Published:
+    """One checkpoint of the paper's authors on the Hub. Mean F1 in percent, on its dataset's test split."""
+
+    dataset: str
+    model: str
+    head: str
+    resolution: int
+    mean_f1: float | None
+
+    def filename(self, name: str) -> str:
+        return f"{name}/model_299.pt"
+
+
+PUBLISHED = {
+    "convnext_celeba_512": Published("celebamask_hq", "convnext_base", "segface_celeb", 512, 89.22),
+    "efficientnet_celeba_512": Published("celebamask_hq", "efficientnet", "segface_celeb", 512, 88.94),
+    "mobilenet_celeba_512": Published("celebamask_hq", "mobilenet", "segface_celeb", 512, 87.91),
+    "resnet_celeba_512": Published("celebamask_hq", "resnet", "segface_celeb", 512, 87.50),
+    "swinb_celeba_224": Published("celebamask_hq", "swin_base", "segface_celeb", 224, 87.47),
+    "swinb_celeba_256": Published("celebamask_hq", "swin_base", "segface_celeb", 256, 87.66),
+    "swinb_celeba_448": Published("celebamask_hq", "swin_base", "segface_celeb", 448, 88.77),
+    "swinb_celeba_512": Published("celebamask_hq", "swin_base", "segface_celeb", 512, 88.96),
+    "swinv2b_celeba_512": Published("celebamask_hq", "swinv2_base", "segface_celeb", 512, 88.73),
+    "swinb_lapa_224": Published("lapa", "swin_base", "segface_lapa", 224, 92.50),
+    "swinb_lapa_256": Published("lapa", "swin_base", "segface_lapa", 256, 92.61),
+    "swinb_lapa_448": Published("lapa", "swin_base", "segface_lapa", 448, 93.03),
+    "swinb_lapa_512": Published("lapa", "swin_base", "segface_lapa", 512, 93.03),
+    "swinb_helen_512": Published("helen", "swin_base", "segface_helen", 512, None),
+}
+
+
+def load_weights(model: SegFace, source: str | Path | Mapping[str, Any]) -> SegFace:
+    """Load the weights of a SegFace, strictly, and return it.
+
+    ``source`` is the path of one of our checkpoints or of a published file, a name of ``PUBLISHED`` (fetched into the
+    Hub's cache), a state dict in either naming, or a checkpoint dict that holds one under ``state_dict_backbone``.
+
+    Raises FileNotFoundError for a path that does not exist, ConnectionError where the Hub cannot be reached, and
+    ValueError for a file that is no checkpoint, holds more than tensors and plain values, or does not fit the model:
+    the error lists the missing, surplus and misshapen tensors and says what the file seems to hold.
+    """
+    if isinstance(source, Mapping):
+        content, origin = source, "the state dict"
+    else:
+        path = resolve_source(source)
+        content, origin = read_file(path), str(path)
+    state = extract_state(content, origin)
+    wanted = model.state_dict()
+    if is_published(state):
+        spec, classes = BACKBONES.get(model.config["model"]), HEADS[model.config["head"]].class_names
+        expected = {} if spec is None else to_published(wanted, spec.torchvision, classes)
+        check_fit(model, state, expected, origin)
+        timm_keys = [key.removeprefix(ENCODER) for key in wanted if key.startswith(ENCODER)]
+        state = from_published(state, spec.torchvision, classes, timm_keys)
+    else:
+        check_fit(model, state, wanted, origin)
+    model.load_state_dict(state)
+    return model
+
+
+def save_weights(model: SegFace, path: str | Path, naming: str = "segface") -> None:
+    """Write the weights of a SegFace, in our ``naming`` or, for the original code, the ``"published"`` one.
+
+    The file is a dict with the tensors under ``state_dict_backbone`` and the model's ``config``. It replaces what lies
+    at ``path`` only when it is complete. Raises ValueError for an encoder that the published naming does not know.
+    """
+    state = model.state_dict()
+    if naming == "published":
+        if model.config["model"] not in BACKBONES:
+            raise ValueError(f"the published naming does not know the encoder {model.config['model']}")
+        spec = BACKBONES[model.config["model"]]
+        state = to_published(state, spec.torchvision, HEADS[model.config["head"]].class_names)
+    elif naming != "segface":
+        raise ValueError(f"unknown naming {naming!r}; choose segface or published")
+    # Views of a larger tensor would be written with all of its storage.
+    state = {key: value.detach().clone() for key, value in state.items()}
+    with replacing(Path(path)) as file:
+        torch.save({STATE_KEY: state, "config": dict(model.config)}, file)
+
+
+def read_file(path: Path) -> Mapping[str, Any]:
+    """Read a ``.pt``, ``.pth`` or ``.safetensors`` file onto the CPU, admitting nothing but tensors and plain values."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}; expected a checkpoint file")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
+        raise ValueError(
+            f"{path} was refused: {reason} A file of weights holds tensors and plain values alone; anything else in it "
+            "could run code on this machine, so it is not opened, or the file is damaged. Get it from its source again."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} ({path.stat().st_size:,} bytes) cannot be read as a checkpoint: {error}. It is incomplete or of "
+            "another kind; fetch or copy it again."
+        ) from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds a {type(content).__name__}; expected a dict of tensors")
+    return content
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write in the place of ``path``: renamed onto it when complete, removed if anything fails before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def resolve_source(source: str | Path) -> Path:
+    """The file of a path or of a published name, which the Hub's cache holds or is fetched into, with progress."""
+    if str(source) not in PUBLISHED or Path(source).is_file():
+        if not Path(source).is_file():
+            raise FileNotFoundError(
+                f"no weights at {source}; expected a file or one of the published names {', '.join(PUBLISHED)}"
+            )
+        return Path(source)
+    from huggingface_hub import hf_hub_download
+
+    filename = PUBLISHED[str(source)].filename(str(source))
+    try:
+        return Path(hf_hub_download(HUB_REPOSITORY, filename))
+    except OSError as error:  # what huggingface_hub raises derives from it, and so do its connection errors
+        raise ConnectionError(
+            f"cannot fetch {filename} of the Hub repository {HUB_REPOSITORY}: {error} On a machine without network, "
+            f"fetch https://huggingface.co/{HUB_REPOSITORY}/resolve/main/{filename} elsewhere and pass its path"
+        ) from error
+
+
+def extract_state(content: Mapping[str, Any], origin: str) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint dict, or of a bare state dict, without the prefix of a DDP wrapper."""
+    state = content.get(STATE_KEY, content)
+    if not isinstance(state, Mapping) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ValueError(
+            f"{origin} is no SegFace checkpoint: it has the keys {summary(list(content))}; expected tensors, "
+            f"or a dict of tensors under {STATE_KEY!r}"
+        )
+    if all(key.startswith(DDP_PREFIX) for key in state):
+        state = {key.removeprefix(DDP_PREFIX): value for key, value in state.items()}
+    return dict(state)
+
+
+def is_published(state: State) -> bool:
+    """Whether a state dict has the published names."""
+    return any(key.startswith((PUBLISHED_ENCODER, "face_decoder.")) for key in state)
+
+
+def check_fit(model: SegFace, state: State, expected: State, origin: str) -> None:
+    """Raise ValueError if the names and shapes of a file are not those expected, in the file's own naming."""
+    missing = [key for key in expected if key not in state and not key.endswith(TABLES)]
+    surplus = [key for key in state if key not in expected and not key.endswith(TABLES)]
+    misshapen = [
+        f"{key} {tuple(state[key].shape)}, expected {tuple(expected[key].shape)}"
+        for key in expected
+        if key in state and state[key].shape != expected[key].shape
+    ]
+    if missing or surplus or misshapen:
+        problems = {"missing": missing, "surplus": surplus, "misshapen": misshapen}
+        raise ValueError(
+            f"{origin} does not fit model {model.config['model']} with head {model.config['head']}: "
+            f"{guess_contents(state)}\n"
+            + "\n".join(f"  {len(keys)} {kind}: {summary(keys)}" for kind, keys in problems.items() if keys)
+        )
+
+
+def guess_contents(state: State) -> str:
+    """A sentence that says which model and head a state dict seems to be of."""
+    published = is_published(state)
+    if "decoder.class_tokens" in state:
+        classes = len(state["decoder.class_tokens"])
+    else:
+        classes = sum(key.endswith("_token.weight") for key in state)
+    heads = [name for name, head in HEADS.items() if len(head.class_names) == classes]
+    prefix = PUBLISHED_ENCODER if published else ENCODER
+    found = {(key, value.shape) for key, value in state.items() if key.startswith(prefix)}
+    likeness = {}
+    for name, spec in BACKBONES.items():
+        with torch.device("meta"):
+            encoder = create_encoder(name, resolution=224, pretrained="none").body.state_dict()
+        like = {ENCODER + key: value for key, value in encoder.items()}
+        if published:
+            like = to_published(like, spec.torchvision, ())
+        shapes = {(key, value.shape) for key, value in like.items()}
+        likeness[name] = len(found & shapes) / len(found | shapes)
+    best = max(likeness, key=likeness.__getitem__)
+    model = f"model {best}" if likeness[best] > 0.5 else "no model known here"
+    head = f"head {' or '.join(heads)}" if heads else "no head known here"
+    return f"it seems to hold {model} with {head} ({classes} class tokens)"
+
+
+def summary(names: list[str], most: int = 8) -> str:
+    """The first names of a list, and how many there are."""
+    return ", ".join(map(str, names[:most])) + (f", ... ({len(names)} in all)" if len(names) > most else "")
