@@ -21,12 +21,14 @@ class MLPFusion(nn.Module):
     def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
         """Maps (B, C_i, H / 2**i, W / 2**i), finest first, to face tokens (B, dim, H, W)."""
         shares = self.mix.weight.flatten(1).chunk(len(maps), dim=1)  # deepest first, each (dim, dim)
-        levels = zip(self.project, reversed(shares), maps, strict=True)
-        finest, *coarser = (
-            F.conv2d(level, (share @ project.weight)[..., None, None], share @ project.bias)  # (B, dim, H_i, W_i)
-            for project, share, level in levels
-        )
-        size = finest.shape[-2:]
-        for level in coarser:
-            finest = finest + F.interpolate(level, size, mode="bilinear", align_corners=False)
-        return finest
+        size = maps[0].shape[-2:]
+        fused = None
+        for project, share, level in zip(self.project, reversed(shares), maps, strict=True):
+            level_size = level.shape[-2:]
+            level = (share @ project.weight) @ level.flatten(2) + (share @ project.bias)[:, None]  # (B, dim, H_i*W_i)
+            level = level.unflatten(2, level_size)
+            if fused is None:
+                fused = level
+            else:
+                fused = fused + F.interpolate(level, size, mode="bilinear", align_corners=False)
+        return fused

@@ -1,0 +1,25 @@
+"""Face-parsing datasets on disk."""
+
+from pathlib import Path
+
+from datasets.base import DataError, FaceParsingDataset
+from datasets.celebamask_hq import CelebAMaskHQ
+from datasets.helen import Helen
+from datasets.labels import LABELS, canonical_name
+from datasets.lapa import LaPa
+
+DATASETS = {"celebamask_hq": CelebAMaskHQ, "lapa": LaPa, "helen": Helen}
+
+__all__ = ["DATASETS", "LABELS", "DataError", "FaceParsingDataset", "create_dataset"]
+
+
+def create_dataset(
+    name: str, root: str | Path, split: str, resolution: int, augment: bool | None = None, seed: int = 0
+) -> FaceParsingDataset:
+    """A split of a dataset.
+
+    ``name`` is a key of ``LABELS``, ``root`` the dataset's own folder, ``split`` ``train``, ``val`` or ``test``,
+    ``resolution`` the side of its images in pixels. ``augment`` is by default on for ``train``; its draws come from
+    ``seed``. Raises ValueError for an unknown name or split, and DataError for what is wrong on disk.
+    """
+    return DATASETS[canonical_name(name)](root, split, resolution, augment, seed)

@@ -1,0 +1,60 @@
+"""LaPa on disk (Liu et al., AAAI 2020): images, label maps and 106 landmarks."""
+
+import numpy as np
+
+from datasets.base import (
+    DataError,
+    FaceParsingDataset,
+    Sample,
+    group_means,
+    read_lines,
+    read_rgb,
+    require_folder,
+    to_points,
+)
+from datasets.labels import LABELS
+from datasets.transforms import AffineRange, Face
+
+NUM_POINTS = 106
+# Left eye, right eye, nose tip, mouth corners (image left first): means of these of the 106 points.
+FIVE_OF_106 = ((74, 104), (83, 105), (54,), (84,), (90,))
+
+
+class LaPa(FaceParsingDataset):
+    """LaPa: 11 classes, five landmarks; training images are rotated, scaled and shifted about their centre."""
+
+    labels = LABELS["lapa"]
+    augmentation = AffineRange(degrees=(-30, 30), scale=(0.5, 3), shift=(-20, 20))
+
+    def find_samples(self) -> list[Sample]:
+        folder = self.root / self.split
+        for part in ("images", "labels", "landmarks"):
+            require_folder(folder / part, f"the {part} of LaPa's {self.split} split")
+        labels, landmarks = ({path.name for path in (folder / part).iterdir()} for part in ("labels", "landmarks"))
+        samples = []
+        for image in sorted((folder / "images").glob("*.jpg")):
+            label = folder / "labels" / f"{image.stem}.png"
+            points = folder / "landmarks" / f"{image.stem}.txt"
+            for path, listed in ((label, labels), (points, landmarks)):
+                if path.name not in listed:
+                    raise DataError(path, "no such file", f"one for {image.name}", self.remedy)
+            samples.append(Sample(f"{self.split}.{image.stem}", image, (label,), points))
+        return samples
+
+    def read(self, sample: Sample) -> Face:
+        image = read_rgb(sample.image)
+        points = self.read_landmarks(sample)
+        return Face(image, self.read_label(sample.labels[0], image.size), points)
+
+    def read_landmarks(self, sample: Sample) -> np.ndarray:
+        """Five landmarks (5, 2) in pixels of the image, from a file of ``106`` and then 106 lines ``x y``."""
+        lines = read_lines(sample.landmarks, "a landmark file")
+        expected = f"{NUM_POINTS}, then {NUM_POINTS} lines 'x y'"
+        if not lines or lines[0] != [str(NUM_POINTS)] or len(lines) != NUM_POINTS + 1:
+            found = f"{max(0, len(lines) - 1)} points under {' '.join(lines[0])!r}" if lines else "an empty file"
+            raise DataError(sample.landmarks, found, expected, self.remedy)
+        for number, words in enumerate(lines[1:], start=2):
+            if len(words) != 2:
+                raise DataError(sample.landmarks, f"line {number} is {' '.join(words)!r}", expected, self.remedy)
+        points = to_points(sum(lines[1:], []), sample.landmarks, 2, self.remedy)
+        return group_means(points, FIVE_OF_106)
