@@ -19,8 +19,10 @@ UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, zlib.error, Image.Deco
 class DataError(Exception):
     """A dataset on disk is not as it should be; the message names the file, what was found and what to do."""
 
-    def __init__(self, path: Path, found: str, expected: str, remedy: str) -> None:
-        super().__init__(f"{path}: {found}; expected {expected}. {remedy}")
+
+def data_error(path: Path, found: str, expected: str, remedy: str) -> DataError:
+    """The one form of every message about a file."""
+    return DataError(f"{path}: found {found}; expected {expected}. {remedy}")
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class FaceParsingDataset(Dataset):
         require_folder(self.root, f"the {self.labels.title} dataset")
         self.samples = self.find_samples()
         if not self.samples:
-            raise DataError(self.root, f"no image in split {split!r}", "at least one", self.remedy)
+            raise data_error(self.root, f"no image in split {split!r}", "at least one", self.remedy)
 
     @property
     def remedy(self) -> str:
@@ -100,15 +102,15 @@ class FaceParsingDataset(Dataset):
         """A label map of class indices, of the ``size`` (width, height) of its image."""
         label = read_picture(path)
         if label.mode not in ("L", "P", "1", "I;16", "I"):
-            raise DataError(path, f"a label map of mode {label.mode}", "one channel of class indices", self.remedy)
+            raise data_error(path, f"a label map of mode {label.mode}", "one channel of class indices", self.remedy)
         values = np.asarray(label)
         if label.size != size:
             found = f"a label map of {label.width} x {label.height}"
-            raise DataError(path, found, f"the size of its image, {size[0]} x {size[1]}", self.remedy)
+            raise data_error(path, found, f"the size of its image, {size[0]} x {size[1]}", self.remedy)
         wrong = values[(values >= self.labels.num_classes) & (values != IGNORE)]
         if wrong.size:
             expected = f"classes 0 to {self.labels.num_classes - 1}, or {IGNORE} for pixels to ignore"
-            raise DataError(path, f"label value {wrong.flat[0]} in {wrong.size} pixels", expected, self.remedy)
+            raise data_error(path, f"label value {wrong.flat[0]} in {wrong.size} pixels", expected, self.remedy)
         return Image.fromarray(values.astype(np.uint8))
 
 
@@ -116,14 +118,14 @@ def require_folder(path: Path, what: str) -> None:
     """Raise DataError unless a folder exists."""
     if not path.is_dir():
         found = "a file" if path.exists() else "no such folder"
-        raise DataError(path, found, f"the folder of {what}", "Check DATA_PATH in .env and the layout in README, 'Data'.")
+        raise data_error(path, found, f"the folder of {what}", "Check DATA_PATH in .env and the layout in README, 'Data'.")
 
 
 def require_file(path: Path, what: str) -> Path:
     """The path of a file that exists, or DataError."""
     if not path.is_file():
         remedy = "Check DATA_PATH in .env and the layout in README, 'Data'; unpack the dataset again."
-        raise DataError(path, "no such file", what, remedy)
+        raise data_error(path, "no such file", what, remedy)
     return path
 
 
@@ -134,10 +136,10 @@ def read_picture(path: Path) -> Image.Image:
             picture.load()
             return picture
     except FileNotFoundError as error:
-        raise DataError(path, "no such file", "a picture", "It was there at the start; restore it.") from error
+        raise data_error(path, "no such file", "a picture", "It was there at the start; restore it.") from error
     except UNREADABLE as error:
         found = f"a picture that cannot be read ({error})"
-        raise DataError(path, found, "a whole JPEG or PNG", "Copy or unpack this file again.") from error
+        raise data_error(path, found, "a whole JPEG or PNG", "Copy or unpack this file again.") from error
 
 
 def read_rgb(path: Path) -> Image.Image:
@@ -150,7 +152,7 @@ def read_lines(path: Path, what: str) -> list[list[str]]:
     try:
         text = require_file(path, what).read_text()
     except UnicodeDecodeError as error:
-        raise DataError(path, f"no text ({error})", what, "Copy or unpack this file again.") from error
+        raise data_error(path, f"no text ({error})", what, "Copy or unpack this file again.") from error
     return [line.split() for line in text.splitlines() if line.strip()]
 
 
@@ -159,9 +161,9 @@ def to_points(words: list[str], path: Path, line: int, remedy: str) -> np.ndarra
     try:
         points = np.array(words, dtype=np.float32).reshape(-1, 2)
     except ValueError as error:
-        raise DataError(path, f"line {line} is no list of coordinates ({error})", "x y pairs", remedy) from error
+        raise data_error(path, f"line {line} is no list of coordinates ({error})", "x y pairs", remedy) from error
     if not np.isfinite(points).all():
-        raise DataError(path, f"line {line} has a coordinate that is not finite", "pixels", remedy)
+        raise data_error(path, f"line {line} has a coordinate that is not finite", "pixels", remedy)
     return points
 
 

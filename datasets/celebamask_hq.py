@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.base import DataError, FaceParsingDataset, Sample, read_lines, read_picture, read_rgb, require_folder
+from datasets.base import FaceParsingDataset, Sample, data_error, read_lines, read_picture, read_rgb, require_folder
 from datasets.labels import LABELS
 from datasets.transforms import Face
 
@@ -34,10 +34,10 @@ class CelebAMaskHQ(FaceParsingDataset):
         for index in indices:
             image = self.root / IMAGES / f"{index}.jpg"
             if image.name not in images:
-                raise DataError(image, "no such file", f"an image that {MAPPING} lists", self.remedy)
+                raise data_error(image, "no such file", f"an image that {MAPPING} lists", self.remedy)
             if index not in masks:
                 folder = self.root / MASKS / str(index // IMAGES_PER_FOLDER)
-                raise DataError(folder, f"no mask {index:05d}_*.png", "a mask for each part of the face", self.remedy)
+                raise data_error(folder, f"no mask {index:05d}_*.png", "a mask for each part of the face", self.remedy)
             parts = tuple(masks[index][part] for part in self.labels.names if part in masks[index])
             samples.append(Sample(str(index), image, parts))
         return samples
@@ -48,16 +48,16 @@ class CelebAMaskHQ(FaceParsingDataset):
         for number, words in enumerate(read_lines(self.root / PARTITION, "the partition of CelebA"), start=1):
             if len(words) != 2 or words[1] not in SPLIT_CODES.values():
                 found = f"line {number} is {' '.join(words)!r}"
-                raise DataError(self.root / PARTITION, found, "'FILE.jpg 0', 1 or 2", self.remedy)
+                raise data_error(self.root / PARTITION, found, "'FILE.jpg 0', 1 or 2", self.remedy)
             partition[words[0]] = words[1]
         indices = {}
         for number, words in enumerate(read_lines(self.root / MAPPING, "the mapping of HQ to CelebA")[1:], start=2):
             if len(words) != 3 or not words[0].isdigit():
                 found = f"line {number} is {' '.join(words)!r}"
-                raise DataError(self.root / MAPPING, found, "'idx orig_idx orig_file'", self.remedy)
+                raise data_error(self.root / MAPPING, found, "'idx orig_idx orig_file'", self.remedy)
             if words[2] not in partition:
                 found = f"line {number} names {words[2]}, which {PARTITION} does not list"
-                raise DataError(self.root / MAPPING, found, "a file of CelebA", self.remedy)
+                raise data_error(self.root / MAPPING, found, "a file of CelebA", self.remedy)
             indices[words[2]] = int(words[0])
         code = SPLIT_CODES[self.split]
         return [indices[file] for file, split in partition.items() if split == code and file in indices]
@@ -72,7 +72,7 @@ class CelebAMaskHQ(FaceParsingDataset):
                 index, _, part = mask.stem.partition("_")
                 if index.isdigit() and mask.suffix == ".png":
                     if part not in self.labels.names[1:]:
-                        raise DataError(mask, f"part {part!r}", f"one of {', '.join(self.labels.names[1:])}", self.remedy)
+                        raise data_error(mask, f"part {part!r}", f"one of {', '.join(self.labels.names[1:])}", self.remedy)
                     masks[int(index)][part] = mask
         return masks
 
@@ -91,11 +91,11 @@ class CelebAMaskHQ(FaceParsingDataset):
                 width, height = image_size
                 if mask.size not in ((width, height), (width // 2, height // 2)):
                     expected = f"its image's {width} x {height}, or half of that"
-                    raise DataError(path, f"a mask of {mask.width} x {mask.height}", expected, self.remedy)
+                    raise data_error(path, f"a mask of {mask.width} x {mask.height}", expected, self.remedy)
                 label, size = np.zeros(pixels.shape[:2], np.uint8), mask.size
             if mask.size != size:
                 expected = f"{size[0]} x {size[1]} as {first.name}"
-                raise DataError(path, f"a mask of {mask.width} x {mask.height}", expected, self.remedy)
+                raise data_error(path, f"a mask of {mask.width} x {mask.height}", expected, self.remedy)
             part = path.stem.partition("_")[2]
             label[(pixels if pixels.ndim == 2 else pixels[..., 0]) > 0] = self.labels.names.index(part)
         return Image.fromarray(label)

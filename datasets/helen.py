@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from datasets.base import (
-    DataError,
     FaceParsingDataset,
     Sample,
+    data_error,
     group_means,
     read_lines,
     read_rgb,
@@ -39,9 +39,9 @@ class Helen(FaceParsingDataset):
             name = image.name.removesuffix("_image.jpg")
             label = folder / f"{name}_label.png"
             if not label.is_file():
-                raise DataError(label, "no such file", f"the label map of {image.name}", self.remedy)
+                raise data_error(label, "no such file", f"the label map of {image.name}", self.remedy)
             if name not in self.points:
-                raise DataError(self.root / LANDMARKS, f"no line for {name}", "one for every image", self.remedy)
+                raise data_error(self.root / LANDMARKS, f"no line for {name}", "one for every image", self.remedy)
             samples.append(Sample(name, image, (label,), self.root / LANDMARKS))
         return samples
 
@@ -53,7 +53,7 @@ class Helen(FaceParsingDataset):
             *coordinates, name = words
             if len(coordinates) != 2 * NUM_POINTS:
                 found = f"line {number} ({name}) has {len(coordinates)} numbers"
-                raise DataError(path, found, f"{2 * NUM_POINTS} numbers and a name", self.remedy)
+                raise data_error(path, found, f"{2 * NUM_POINTS} numbers and a name", self.remedy)
             points[name] = to_points(coordinates, path, number, self.remedy) / LANDMARK_SCALE
         return points
 
@@ -64,7 +64,7 @@ class Helen(FaceParsingDataset):
         box = face_box(points, image.size)
         if box[0] >= box[2] or box[1] >= box[3]:
             found = f"the landmarks of {sample.name} lie outside its image of {image.width} x {image.height}"
-            raise DataError(self.root / LANDMARKS, found, "points of the face", self.remedy)
+            raise data_error(self.root / LANDMARKS, found, "points of the face", self.remedy)
         face = crop(face, box)
         # The published landmarks were cropped in float32 and went on in float64.
         return replace(face, landmarks=face.landmarks.astype(np.float64))

@@ -3,9 +3,9 @@
 import numpy as np
 
 from datasets.base import (
-    DataError,
     FaceParsingDataset,
     Sample,
+    data_error,
     group_means,
     read_lines,
     read_rgb,
@@ -37,7 +37,7 @@ class LaPa(FaceParsingDataset):
             points = folder / "landmarks" / f"{image.stem}.txt"
             for path, listed in ((label, labels), (points, landmarks)):
                 if path.name not in listed:
-                    raise DataError(path, "no such file", f"one for {image.name}", self.remedy)
+                    raise data_error(path, "no such file", f"one for {image.name}", self.remedy)
             samples.append(Sample(f"{self.split}.{image.stem}", image, (label,), points))
         return samples
 
@@ -52,9 +52,9 @@ class LaPa(FaceParsingDataset):
         expected = f"{NUM_POINTS}, then {NUM_POINTS} lines 'x y'"
         if not lines or lines[0] != [str(NUM_POINTS)] or len(lines) != NUM_POINTS + 1:
             found = f"{max(0, len(lines) - 1)} points under {' '.join(lines[0])!r}" if lines else "an empty file"
-            raise DataError(sample.landmarks, found, expected, self.remedy)
+            raise data_error(sample.landmarks, found, expected, self.remedy)
         for number, words in enumerate(lines[1:], start=2):
             if len(words) != 2:
-                raise DataError(sample.landmarks, f"line {number} is {' '.join(words)!r}", expected, self.remedy)
+                raise data_error(sample.landmarks, f"line {number} is {' '.join(words)!r}", expected, self.remedy)
         points = to_points(sum(lines[1:], []), sample.landmarks, 2, self.remedy)
         return group_means(points, FIVE_OF_106)

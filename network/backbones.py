@@ -11,6 +11,7 @@ import torch
 import torchvision
 from torch import nn
 
+from network.files import WeightsError, read_file
 from network.naming import torchvision_to_timm
 from network.swin import pad_before_roll
 
@@ -96,8 +97,8 @@ def create_encoder(model: str, resolution: int, pretrained: str | Path = "torchv
     that the paper starts from; ``"timm"``, timm's own default weights for the name; ``"none"``, random; or the path
     of a state dict in timm's or torchvision's naming. The encoder has a tuple ``channels`` for strides 4 to 32.
 
-    Raises ValueError for an unknown model or for weights that do not exist or do not fit, FileNotFoundError for a
-    path that does not exist, and ConnectionError where a download fails.
+    Raises ValueError for an unknown model, WeightsError for weights that do not exist or do not fit, FileNotFoundError
+    for a path that does not exist, and ConnectionError where a download fails.
     """
     if model.startswith(TIMM_PREFIX):
         return create_timm_encoder(model, resolution, pretrained)
@@ -130,7 +131,7 @@ def create_timm_encoder(model: str, resolution: int, pretrained: str | Path) -> 
             + "; timm.list_models() lists all"
         )
     if pretrained == "torchvision":
-        raise ValueError(f"--pretrained torchvision has no weights for {model}; use timm, none or a path")
+        raise WeightsError(f"--pretrained torchvision has no weights for {model}; use timm, none or a path")
 
     def build(**kwargs: Any) -> nn.Module:
         try:  # networks of windows or absolute positions must be told the size; the others know no such argument
@@ -180,13 +181,11 @@ def load_strictly(body: nn.Module, state: Mapping[str, torch.Tensor], source: st
     try:
         body.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"{source} does not hold the weights of encoder {model}: {error}") from error
+        raise WeightsError(f"{source} does not hold the weights of encoder {model}: {error}") from error
 
 
 def read_encoder_weights(path: str | Path) -> Mapping[str, torch.Tensor]:
     """State dict of an encoder from a ``.pt``/``.pth`` file; a wrapping ``state_dict`` or ``model`` is opened."""
-    from network.checkpoint import read_file  # that module builds encoders to say what a file holds
-
     content = read_file(Path(path))
     for key in ("state_dict", "model"):
         if isinstance(content.get(key), Mapping):
@@ -212,7 +211,7 @@ def download_timm(name: str, **options: Any) -> nn.Module:
 def require_timm_weights(name: str) -> None:
     cfg = timm.get_pretrained_cfg(name)
     if cfg is None or not cfg.has_weights:
-        raise ValueError(f"timm has no pretrained weights for {name}; use --pretrained torchvision, none or a path")
+        raise WeightsError(f"timm has no pretrained weights for {name}; use --pretrained torchvision, none or a path")
 
 
 def with_download_error(download, what: str):

@@ -1,17 +1,14 @@
 """Reading and writing weights: our files, the published ones, and the Hub."""
 
-import os
-import pickle
-import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from network.backbones import BACKBONES, create_encoder
+from network.files import WeightsError, read_file, replacing
 from network.naming import ENCODER, PUBLISHED_ENCODER, TABLES, State, from_published, to_published
 from network.segface import HEADS, SegFace
 
@@ -59,7 +56,7 @@ def load_weights(model: SegFace, source: str | Path | Mapping[str, Any]) -> SegF
     Hub's cache), a state dict in either naming, or a checkpoint dict that holds one under ``state_dict_backbone``.
 
     Raises FileNotFoundError for a path that does not exist, ConnectionError where the Hub cannot be reached, and
-    ValueError for a file that is no checkpoint, holds more than tensors and plain values, or does not fit the model:
+    WeightsError for a file that is no checkpoint, holds more than tensors and plain values, or does not fit the model:
     the error lists the missing, surplus and misshapen tensors and says what the file seems to hold.
     """
     if isinstance(source, Mapping):
@@ -101,47 +98,6 @@ def save_weights(model: SegFace, path: str | Path, naming: str = "segface") -> N
         torch.save({STATE_KEY: state, "config": dict(model.config)}, file)
 
 
-def read_file(path: Path) -> Mapping[str, Any]:
-    """Read a ``.pt``, ``.pth`` or ``.safetensors`` file onto the CPU, admitting nothing but tensors and plain values."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}; expected a checkpoint file")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
-        raise ValueError(
-            f"{path} was refused: {reason} A file of weights holds tensors and plain values alone; anything else in it "
-            "could run code on this machine, so it is not opened, or the file is damaged. Get it from its source again."
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} ({path.stat().st_size:,} bytes) cannot be read as a checkpoint: {error}. It is incomplete or of "
-            "another kind; fetch or copy it again."
-        ) from error
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{path} holds a {type(content).__name__}; expected a dict of tensors")
-    return content
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write in the place of ``path``: renamed onto it when complete, removed if anything fails before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def resolve_source(source: str | Path) -> Path:
     """The file of a path or of a published name, which the Hub's cache holds or is fetched into, with progress."""
     if str(source) not in PUBLISHED or Path(source).is_file():
@@ -166,7 +122,7 @@ def extract_state(content: Mapping[str, Any], origin: str) -> dict[str, torch.Te
     """The tensors of a checkpoint dict, or of a bare state dict, without the prefix of a DDP wrapper."""
     state = content.get(STATE_KEY, content)
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ValueError(
+        raise WeightsError(
             f"{origin} is no SegFace checkpoint: it has the keys {summary(list(content))}; expected tensors, "
             f"or a dict of tensors under {STATE_KEY!r}"
         )
@@ -191,7 +147,7 @@ def check_fit(model: SegFace, state: State, expected: State, origin: str) -> Non
     ]
     if missing or surplus or misshapen:
         problems = {"missing": missing, "surplus": surplus, "misshapen": misshapen}
-        raise ValueError(
+        raise WeightsError(
             f"{origin} does not fit model {model.config['model']} with head {model.config['head']}: "
             f"{guess_contents(state)}\n"
             + "\n".join(f"  {len(keys)} {kind}: {summary(keys)}" for kind, keys in problems.items() if keys)

@@ -1,0 +1,56 @@
+"""Files of weights on disk: read without running what is in them, written whole or not at all."""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+
+class WeightsError(ValueError):
+    """A file of weights is unreadable, unsafe or of another model; the message says which and what to do."""
+
+
+def read_file(path: Path) -> Mapping[str, Any]:
+    """Read a ``.pt``, ``.pth`` or ``.safetensors`` file onto the CPU, admitting nothing but tensors and plain values."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}; expected a checkpoint file")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
+        raise WeightsError(
+            f"{path} was refused: {reason} A file of weights holds tensors and plain values alone; anything else in it "
+            "could run code on this machine, so it is not opened, or the file is damaged. Get it from its source again."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise WeightsError(
+            f"{path} ({path.stat().st_size:,} bytes) cannot be read as a checkpoint: {error}. It is incomplete or of "
+            "another kind; fetch or copy it again."
+        ) from error
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path} holds a {type(content).__name__}; expected a dict of tensors")
+    return content
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write in the place of ``path``: renamed onto it when complete, removed if anything fails before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

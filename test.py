@@ -1,0 +1,107 @@
+"""Test SegFace: the table of class F1 and mean F1, as published, and results.json.
+
+python test.py --model_path mobilenet_celeba_512
+python test.py --dataset lapa --model swin_base --input_resolution 448 --expt_name lapa
+torchrun --nproc_per_node 8 test.py --model_path logs/ckpts/lapa/model_299.pt --test_bs 16
+
+What the weights say of their dataset, encoder and resolution need not be said again; flags override it. Every image of
+the split counts exactly once. results.json goes to LOG_PATH/ckpt_path/expt_name.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from datasets import LABELS, create_dataset
+from network import PUBLISHED, create_segface, load_weights
+from network.checkpoint import resolve_source
+from network.files import read_file
+from utils import cli
+from utils.config import SettingsError, complete, load_environment, test_parser
+from utils.distributed import distributed_world, one_rank_of_a_node_first
+from utils.engine import create_loader, evaluate
+from utils.logging import create_logger, write_json
+from utils.report import hardware, score_table, sha256, versions
+from utils.reproducibility import set_arithmetic
+from utils.sampling import EvalBatches
+
+
+def main() -> None:
+    args = test_parser(__doc__).parse_args()
+    environment = load_environment()
+    runs = environment.log_path / args.ckpt_path
+
+    with distributed_world(args.device) as world:
+        set_arithmetic(world.device, args.deterministic)
+
+        # Weights
+        source = args.model_path or weights_of_run(complete(argparse.Namespace(**vars(args))), runs)
+        with one_rank_of_a_node_first(world):
+            path = resolve_source(source)
+        checkpoint = read_file(path)
+        args = complete(args, **known_settings(str(source), checkpoint))
+        model = create_segface(args.model, args.backbone, args.input_resolution, pretrained="none")
+        load_weights(model, checkpoint).to(world.device)
+
+        # Test split
+        root = environment.dataset_root(args.dataset)
+        dataset = create_dataset(args.dataset, root, args.split, args.input_resolution, augment=False)
+        batches = EvalBatches(len(dataset), args.test_bs, world.rank, world.size)
+        loader = create_loader(dataset, batches, args.num_workers, world)
+        scores = evaluate(model, loader, args.dataset, world, args.split)
+
+        # Report
+        if world.is_main:
+            labels = LABELS[args.dataset]
+            folder = runs / args.expt_name
+            logger = create_logger(None, is_main=True)
+            title = f"{labels.title} {args.split}, {scores['num_images']:,} images (published: {labels.sizes[args.split]:,})"
+            logger.info(f"{title}, {args.model} at {args.input_resolution}\n\n{score_table(scores, labels)}\n")
+            results = {
+                "weights": str(source),
+                "weights_path": str(path.resolve()),
+                "weights_sha256": sha256(path),
+                "dataset": args.dataset,
+                "split": args.split,
+                "model": args.model,
+                "head": args.backbone,
+                "resolution": args.input_resolution,
+                **scores,
+                "versions": versions(),
+                "hardware": f"{world.size} x {hardware(world.device)}",
+            }
+            write_json(results, folder / "results.json")
+            logger.info(f"wrote {folder / 'results.json'}")
+
+
+def weights_of_run(args: argparse.Namespace, runs: Path) -> Path:
+    """The best weights of a run, or its latest ones."""
+    folder = runs / args.expt_name
+    if (folder / "best.pt").is_file():
+        return folder / "best.pt"
+    by_epoch = sorted(folder.glob("model_*.pt"), key=lambda path: path.stat().st_mtime)
+    if by_epoch:
+        return by_epoch[-1]
+    raise SettingsError(
+        f"no weights in {folder}; pass --model_path PATH, a published name ({', '.join(PUBLISHED)}), or the "
+        "--ckpt_path and --expt_name of a run"
+    )
+
+
+def known_settings(source: str, checkpoint: dict) -> dict[str, str | int]:
+    """What a published name, or the settings in one of our checkpoints, tells about the weights."""
+    if source in PUBLISHED:
+        published = dataclasses.asdict(PUBLISHED[source])
+        return {
+            "dataset": published["dataset"],
+            "model": published["model"],
+            "input_resolution": published["resolution"],
+            "expt_name": source,
+        }
+    config = checkpoint.get("config", {})
+    keys = {"dataset": "dataset", "model": "model", "input_resolution": "resolution", "expt_name": "expt_name"}
+    return {flag: config[key] for flag, key in keys.items() if key in config}
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,92 @@
+"""Checkpoints of a training run: everything to go on, the best weights, and weights by epoch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from network import SegFace
+from network.checkpoint import STATE_KEY, check_fit, extract_state
+from network.files import WeightsError, read_file, replacing
+
+LAST, BEST = "last.pt", "best.pt"
+
+
+@dataclass
+class Progress:
+    """How far a run has come: epochs done, optimizer steps done, and the best validation mean F1 so far."""
+
+    epoch: int = 0
+    iteration: int = 0
+    best_f1: float = -1.0
+
+
+class Checkpoints:
+    """The checkpoint files in the folder of a run. Every file is written beside its place and renamed."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        self.folder = folder
+        self.config = config
+
+    def weights(self, model: SegFace, progress: Progress) -> dict[str, Any]:
+        """What ``load_weights`` reads, with where it comes from. ``epoch`` counts from 0, as in the file's name."""
+        return {
+            STATE_KEY: model.state_dict(),
+            "epoch": progress.epoch - 1,
+            "iteration": progress.iteration,
+            "config": {**self.config, **model.config},
+        }
+
+    def save_last(
+        self,
+        model: SegFace,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+        progress: Progress,
+    ) -> None:
+        """Write ``last.pt``: all that resuming needs."""
+        content = self.weights(model, progress) | {
+            "optimizer": optimizer.state_dict(),
+            "scheduler": scheduler.state_dict(),
+            "best_f1": progress.best_f1,
+        }
+        self.write(content, LAST)
+
+    def save_weights(self, model: SegFace, progress: Progress, name: str) -> None:
+        """Write the weights alone, as ``best.pt`` or ``model_{epoch}.pt``."""
+        self.write(self.weights(model, progress), name)
+
+    def write(self, content: dict[str, Any], name: str) -> None:
+        with replacing(self.folder / name) as file:
+            torch.save(content, file)
+
+    def resume(
+        self,
+        model: SegFace,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+    ) -> Progress | None:
+        """Load ``last.pt`` and say how far it had come; None where there is none. Raises WeightsError if it is broken."""
+        path = self.folder / LAST
+        if not path.is_file():
+            return None
+        content = read_file(path)
+        state = extract_state(content, str(path))
+        check_fit(model, state, model.state_dict(), str(path))
+        missing = {"optimizer", "scheduler", "epoch", "iteration", "best_f1"} - set(content)
+        if missing:
+            raise WeightsError(f"{path} has no {', '.join(sorted(missing))}; it holds weights, not a run to go on with")
+        model.load_state_dict(state)
+        optimizer.load_state_dict(content["optimizer"])
+        scheduler.load_state_dict(content["scheduler"])
+        return Progress(content["epoch"] + 1, content["iteration"], content["best_f1"])
+
+    def set_aside(self) -> Path | None:
+        """Rename the folder of an earlier run that has checkpoints, so that a new one cannot overwrite them."""
+        if not any(self.folder.glob("*.pt")):
+            return None
+        number = 1
+        while (aside := self.folder.with_name(f"{self.folder.name}.{number}")).exists():
+            number += 1
+        return self.folder.rename(aside)

@@ -1,0 +1,56 @@
+"""Scores as a table for people, and the circumstances of a result for programs."""
+
+import hashlib
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy
+import PIL
+import timm
+import torch
+import torchvision
+
+from datasets.labels import Labels
+
+
+def score_table(scores: dict[str, Any], labels: Labels) -> str:
+    """F1 and IoU of every class, in percent, and the means under them."""
+    width = max(len("mean F1, without background"), *(len(name) for name in (*labels.names, *labels.groups)))
+    lines = [f"{'class':{width}}  {'F1':>6}  {'IoU':>6}"]
+    for name in labels.names:
+        tail = "  long tail" if name in labels.long_tail else ""
+        lines.append(f"{name:{width}}  {percent(scores['f1'][name])}  {percent(scores['iou'][name])}{tail}")
+    lines.append("-" * (width + 16))
+    lines += [f"{name:{width}}  {percent(f1)}" for name, f1 in scores["group_f1"].items()]
+    lines.append(f"{'mean F1, without background':{width}}  {percent(scores['mean_f1'])}")
+    if labels.long_tail:
+        lines.append(f"{'long-tail mean F1':{width}}  {percent(scores['long_tail_f1'])}")
+    lines.append(f"{'mean IoU':{width}}  {'':6}  {percent(scores['mean_iou'])}")
+    lines.append(f"{'pixel accuracy':{width}}  {percent(scores['pixel_accuracy'])}")
+    lines.append(f"{'mean accuracy':{width}}  {percent(scores['mean_accuracy'])}")
+    return "\n".join(lines)
+
+
+def percent(score: float | None) -> str:
+    """A fraction as percent with two digits, or a word where the class is in no image."""
+    return "absent" if score is None else f"{100 * score:6.2f}"
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result rests on."""
+    modules = (torch, torchvision, timm, numpy, PIL)
+    return {"python": platform.python_version()} | {module.__name__: module.__version__ for module in modules}
+
+
+def hardware(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads, {platform.machine()}"
