@@ -55,7 +55,8 @@ def main() -> None:
             labels = LABELS[args.dataset]
             folder = runs / args.expt_name
             logger = create_logger(None, is_main=True)
-            title = f"{labels.title} {args.split}, {scores['num_images']:,} images (published: {labels.sizes[args.split]:,})"
+            published = f"published: {labels.sizes[args.split]:,}"
+            title = f"{labels.title} {args.split}, {scores['num_images']:,} images ({published})"
             logger.info(f"{title}, {args.model} at {args.input_resolution}\n\n{score_table(scores, labels)}\n")
             results = {
                 "weights": str(source),

@@ -72,7 +72,9 @@ def main() -> None:
         if aside:
             logger.info(f"an earlier run was here; it is now {aside}")
         if args.resume:
-            logger.info(f"resuming at epoch {progress.epoch}" if resumed else f"nothing to resume in {folder}: starting")
+            logger.info(
+                f"resuming at epoch {progress.epoch}" if resumed else f"nothing to resume in {folder}: starting"
+            )
         logger.info(f"run {folder} on {world.size} x {hardware(world.device)}")
         for split, dataset in (("train", train_set), ("val", val_set)):
             logger.info(f"{labels.title} {split}: {len(dataset):,} images (published: {labels.sizes[split]:,})")

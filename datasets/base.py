@@ -118,7 +118,9 @@ def require_folder(path: Path, what: str) -> None:
     """Raise DataError unless a folder exists."""
     if not path.is_dir():
         found = "a file" if path.exists() else "no such folder"
-        raise data_error(path, found, f"the folder of {what}", "Check DATA_PATH in .env and the layout in README, 'Data'.")
+        raise data_error(
+            path, found, f"the folder of {what}", "Check DATA_PATH in .env and the layout in README, 'Data'."
+        )
 
 
 def require_file(path: Path, what: str) -> Path:

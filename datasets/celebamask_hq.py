@@ -72,7 +72,9 @@ class CelebAMaskHQ(FaceParsingDataset):
                 index, _, part = mask.stem.partition("_")
                 if index.isdigit() and mask.suffix == ".png":
                     if part not in self.labels.names[1:]:
-                        raise data_error(mask, f"part {part!r}", f"one of {', '.join(self.labels.names[1:])}", self.remedy)
+                        raise data_error(
+                            mask, f"part {part!r}", f"one of {', '.join(self.labels.names[1:])}", self.remedy
+                        )
                     masks[int(index)][part] = mask
         return masks
 

@@ -53,8 +53,9 @@ class LaPa(FaceParsingDataset):
         if not lines or lines[0] != [str(NUM_POINTS)] or len(lines) != NUM_POINTS + 1:
             found = f"{max(0, len(lines) - 1)} points under {' '.join(lines[0])!r}" if lines else "an empty file"
             raise data_error(sample.landmarks, found, expected, self.remedy)
+        points = []
         for number, words in enumerate(lines[1:], start=2):
             if len(words) != 2:
                 raise data_error(sample.landmarks, f"line {number} is {' '.join(words)!r}", expected, self.remedy)
-        points = to_points(sum(lines[1:], []), sample.landmarks, 2, self.remedy)
-        return group_means(points, FIVE_OF_106)
+            points.append(to_points(words, sample.landmarks, number, self.remedy))
+        return group_means(np.concatenate(points), FIVE_OF_106)

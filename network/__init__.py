@@ -5,4 +5,13 @@ from network.checkpoint import PUBLISHED, load_weights, save_weights
 from network.files import WeightsError
 from network.segface import HEADS, SegFace, create_segface
 
-__all__ = ["BACKBONES", "HEADS", "PUBLISHED", "SegFace", "WeightsError", "create_segface", "load_weights", "save_weights"]
+__all__ = [
+    "BACKBONES",
+    "HEADS",
+    "PUBLISHED",
+    "SegFace",
+    "WeightsError",
+    "create_segface",
+    "load_weights",
+    "save_weights",
+]

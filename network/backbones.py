@@ -127,7 +127,8 @@ def create_timm_encoder(model: str, resolution: int, pretrained: str | Path) -> 
     if not timm.is_model(name):
         similar = timm.list_models(f"*{name.split('_')[0].split('.')[0]}*")[:5]
         raise ValueError(
-            f"timm has no model {name!r}" + (f"; similar names: {', '.join(similar)}" if similar else "")
+            f"timm has no model {name!r}"
+            + (f"; similar names: {', '.join(similar)}" if similar else "")
             + "; timm.list_models() lists all"
         )
     if pretrained == "torchvision":
@@ -142,7 +143,9 @@ def create_timm_encoder(model: str, resolution: int, pretrained: str | Path) -> 
     try:
         reductions = build().feature_info.reduction()
     except (RuntimeError, AttributeError) as error:
-        raise ValueError(f"timm's {name} does not give feature maps ({error}); choose a model with a pyramid") from error
+        raise ValueError(
+            f"timm's {name} does not give feature maps ({error}); choose a model with a pyramid"
+        ) from error
     missing = [stride for stride in STRIDES if stride not in reductions]
     if missing:
         raise ValueError(
@@ -203,9 +206,7 @@ def download_torchvision(name: str) -> Mapping[str, torch.Tensor]:
 
 def download_timm(name: str, **options: Any) -> nn.Module:
     require_timm_weights(name)
-    return with_download_error(
-        lambda: timm.create_model(name, pretrained=True, **options), f"timm's weights of {name}"
-    )
+    return with_download_error(lambda: timm.create_model(name, pretrained=True, **options), f"timm's weights of {name}")
 
 
 def require_timm_weights(name: str) -> None:

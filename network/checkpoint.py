@@ -67,15 +67,27 @@ def load_weights(model: SegFace, source: str | Path | Mapping[str, Any]) -> SegF
     state = extract_state(content, origin)
     wanted = model.state_dict()
     if is_published(state):
-        spec, classes = BACKBONES.get(model.config["model"]), HEADS[model.config["head"]].class_names
-        expected = {} if spec is None else to_published(wanted, spec.torchvision, classes)
+        expected = state_in_published_naming(model, wanted) if model.config["model"] in BACKBONES else {}
         check_fit(model, state, expected, origin)
         timm_keys = [key.removeprefix(ENCODER) for key in wanted if key.startswith(ENCODER)]
-        state = from_published(state, spec.torchvision, classes, timm_keys)
+        state = from_published(state, *published_terms(model), timm_keys)
     else:
         check_fit(model, state, wanted, origin)
+        state = {key: value for key, value in state.items() if key in wanted}
     model.load_state_dict(state)
     return model
+
+
+def published_terms(model: SegFace) -> tuple[str, tuple[str, ...]]:
+    """What the published naming of a model depends on: its torchvision encoder and its classes' names."""
+    return BACKBONES[model.config["model"]].torchvision, HEADS[model.config["head"]].class_names
+
+
+def state_in_published_naming(model: SegFace, state: State) -> dict[str, torch.Tensor]:
+    """A state dict of ``model`` under the names of the published files, complete for the original code."""
+    if model.config["model"] not in BACKBONES:
+        raise ValueError(f"the published naming does not know the encoder {model.config['model']}")
+    return to_published(state, *published_terms(model))
 
 
 def save_weights(model: SegFace, path: str | Path, naming: str = "segface") -> None:
@@ -86,10 +98,7 @@ def save_weights(model: SegFace, path: str | Path, naming: str = "segface") -> N
     """
     state = model.state_dict()
     if naming == "published":
-        if model.config["model"] not in BACKBONES:
-            raise ValueError(f"the published naming does not know the encoder {model.config['model']}")
-        spec = BACKBONES[model.config["model"]]
-        state = to_published(state, spec.torchvision, HEADS[model.config["head"]].class_names)
+        state = state_in_published_naming(model, state)
     elif naming != "segface":
         raise ValueError(f"unknown naming {naming!r}; choose segface or published")
     # Views of a larger tensor would be written with all of its storage.

@@ -16,7 +16,7 @@ class WeightsError(ValueError):
 
 
 def read_file(path: Path) -> Mapping[str, Any]:
-    """Read a ``.pt``, ``.pth`` or ``.safetensors`` file onto the CPU, admitting nothing but tensors and plain values."""
+    """Read a ``.pt``, ``.pth`` or ``.safetensors`` file onto the CPU; only tensors and plain values are admitted."""
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}; expected a checkpoint file")
     if path.suffix == ".safetensors":

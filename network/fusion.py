@@ -22,13 +22,11 @@ class MLPFusion(nn.Module):
         """Maps (B, C_i, H / 2**i, W / 2**i), finest first, to face tokens (B, dim, H, W)."""
         shares = self.mix.weight.flatten(1).chunk(len(maps), dim=1)  # deepest first, each (dim, dim)
         size = maps[0].shape[-2:]
-        fused = None
+        fused = 0
         for project, share, level in zip(self.project, reversed(shares), maps, strict=True):
-            level_size = level.shape[-2:]
-            level = (share @ project.weight) @ level.flatten(2) + (share @ project.bias)[:, None]  # (B, dim, H_i*W_i)
-            level = level.unflatten(2, level_size)
-            if fused is None:
-                fused = level
-            else:
-                fused = fused + F.interpolate(level, size, mode="bilinear", align_corners=False)
+            mixed = (share @ project.weight) @ level.flatten(2) + (share @ project.bias)[:, None]  # (B, dim, H_i*W_i)
+            mixed = mixed.unflatten(2, level.shape[-2:])
+            if level.shape[-2:] != size:
+                mixed = F.interpolate(mixed, size, mode="bilinear", align_corners=False)
+            fused = fused + mixed  # (B, dim, H, W)
         return fused

@@ -71,7 +71,7 @@ def torchvision_features(name: str) -> dict[str, torch.Tensor]:
 
 
 def torchvision_names(name: str, timm_keys: Iterable[str]) -> dict[str, str]:
-    """torchvision's names of an encoder's tensors to timm's; ``timm_keys`` are those of the model, in its order."""
+    """Torchvision's names of an encoder's tensors to timm's; ``timm_keys`` are those of the model, in its order."""
     features = torchvision_features(name)
     if name.startswith(SAME_ORDER):
         return dict(zip(features, timm_keys, strict=True))
@@ -160,8 +160,7 @@ def to_published(state: State, torchvision_name: str, class_names: Iterable[str]
     for key, value in state.items():
         if key == "decoder.class_tokens":
             published |= {
-                f"face_decoder.{name}_token.weight": token[None]
-                for name, token in zip(class_names, value, strict=True)
+                f"face_decoder.{name}_token.weight": token[None] for name, token in zip(class_names, value, strict=True)
             }
         elif not key.startswith(ENCODER):
             published[swap_prefix(key, prefixes)] = value

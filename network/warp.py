@@ -96,6 +96,4 @@ def invert(similarity: Similarity) -> Similarity:
 def sample(images: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
     """Bilinear sampling of (B, C, R, R) at a grid (B, R, R, 2) in [-1, 1], zero outside, in the higher precision."""
     dtype = torch.promote_types(images.dtype, grid.dtype)
-    return F.grid_sample(
-        images.to(dtype), grid.to(dtype), mode="bilinear", padding_mode="zeros", align_corners=False
-    )
+    return F.grid_sample(images.to(dtype), grid.to(dtype), mode="bilinear", padding_mode="zeros", align_corners=False)

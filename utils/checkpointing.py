@@ -67,7 +67,7 @@ class Checkpoints:
         optimizer: torch.optim.Optimizer,
         scheduler: torch.optim.lr_scheduler.LRScheduler,
     ) -> Progress | None:
-        """Load ``last.pt`` and say how far it had come; None where there is none. Raises WeightsError if it is broken."""
+        """Load ``last.pt`` and say how far it had come, or None where there is none. Raises WeightsError."""
         path = self.folder / LAST
         if not path.is_file():
             return None

@@ -157,8 +157,8 @@ def add_training_flags(parser: argparse.ArgumentParser, title: str) -> None:
     add(
         "--pretrained",
         default=None,
-        help="start of the encoder: torchvision (ImageNet, the paper's; the default), timm (the default for timm/NAME), "
-        "none, or the path of a state dict",
+        help="start of the encoder: torchvision (ImageNet, the paper's; the default), timm (the default for "
+        "timm/NAME), none, or the path of a state dict",
     )
     add(
         "--deterministic",

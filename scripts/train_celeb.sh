@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Train on CelebAMask-HQ as the paper does, on 8 GPUs or as many as GPUS says.
+#   bash scripts/train_celeb.sh MODEL [RESOLUTION] [further flags of train.py]
+#   GPUS=4 bash scripts/train_celeb.sh swin_base 448 --resume
+exec bash "$(dirname "${BASH_SOURCE[0]}")/train.sh" celebamask_hq segface_celeb 4 "$@"
