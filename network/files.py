@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 
 class WeightsError(ValueError):
@@ -19,11 +21,9 @@ def read_file(path: Path) -> Mapping[str, Any]:
     """Read a ``.pt``, ``.pth`` or ``.safetensors`` file onto the CPU; only tensors and plain values are admitted."""
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}; expected a checkpoint file")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
@@ -31,7 +31,7 @@ def read_file(path: Path) -> Mapping[str, Any]:
             f"{path} was refused: {reason} A file of weights holds tensors and plain values alone; anything else in it "
             "could run code on this machine, so it is not opened, or the file is damaged. Get it from its source again."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, SafetensorError) as error:
         raise WeightsError(
             f"{path} ({path.stat().st_size:,} bytes) cannot be read as a checkpoint: {error}. It is incomplete or of "
             "another kind; fetch or copy it again."

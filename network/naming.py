@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 import torchvision
+from torchvision.models.swin_transformer import ShiftedWindowAttentionV2
 
 State = Mapping[str, torch.Tensor]
 
@@ -109,13 +110,13 @@ def timm_to_torchvision(state: State, name: str) -> dict[str, torch.Tensor]:
     """The way back, complete: with Swin's tables, and its unused final norm as an identity."""
     features = torchvision_features(name)
     like = next(iter(state.values()))
-    tables = swin_tables(name) if name.startswith("swin") else {}
+    tables = swin_tables(features)
     complete = {}
     for theirs, ours in torchvision_names(name, state).items():
         if ours in state:
             complete[theirs] = state[ours].reshape(features[theirs].shape)
         elif theirs in tables:
-            complete[theirs] = tables[theirs]
+            complete[theirs] = tables[theirs].to(like.device)
         elif theirs in ("norm.weight", "norm.bias"):
             complete[theirs] = like.new_full(features[theirs].shape, float(theirs == "norm.weight"))
         else:
@@ -124,10 +125,15 @@ def timm_to_torchvision(state: State, name: str) -> dict[str, torch.Tensor]:
     return complete
 
 
-def swin_tables(name: str) -> dict[str, torch.Tensor]:
-    """The tables that torchvision keeps in a Swin's state dict."""
-    state = torchvision.models.get_model(name, weights=None).state_dict()
-    return {key: value for key, value in state.items() if key.endswith(TABLES)}
+def swin_tables(features: State) -> dict[str, torch.Tensor]:
+    """The tables that torchvision keeps in the state dict of a Swin; they depend on the side of its windows alone."""
+    names = [key for key in features if key.endswith(TABLES)]
+    if not names:
+        return {}
+    window = round(next(features[key].numel() for key in names if key.endswith("_index")) ** 0.25)
+    attention = ShiftedWindowAttentionV2(dim=1, window_size=[window, window], shift_size=[0, 0], num_heads=1)
+    buffers = dict(attention.named_buffers())
+    return {key: buffers[key.rpartition(".")[2]] for key in names}
 
 
 def from_published(
