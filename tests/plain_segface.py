@@ -117,10 +117,7 @@ class Transformer(nn.Module):
     def forward(self, t0, f, p):
         t = t0
         for i, block in enumerate(self.layers):
-            if i == 0:
-                t = block.self_attn(t, t, t)
-            else:
-                t = t + block.self_attn(t + t0, t + t0, t)
+            t = block.self_attn(t, t, t) if i == 0 else t + block.self_attn(t + t0, t + t0, t)
             t = block.norm1(t)
             t = block.norm2(t + block.cross_attn_token_to_image(t + t0, f + p, f))
             t = block.norm3(t + block.mlp(t))

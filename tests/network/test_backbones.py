@@ -109,7 +109,7 @@ def test_weights_of_another_encoder_are_refused(tmp_path):
 
 
 def test_missing_pretrained_path_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nothing.pth"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.pth"):
         create_encoder("mobilenet", 64, pretrained=tmp_path / "nothing.pth")
 
 

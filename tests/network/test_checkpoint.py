@@ -21,9 +21,7 @@ def test_table_of_published_checkpoints_is_the_released_one():
                "published_mean_f1": p.mean_f1, "file": p.filename(name)}
         for name, p in PUBLISHED.items()
     }  # fmt: skip
-    expected = {
-        name: {key: entry[key] for key in table[name]} for name, entry in released()["checkpoints"].items()
-    }
+    expected = {name: {key: entry[key] for key in table[name]} for name, entry in released()["checkpoints"].items()}
     assert table == expected
 
 
@@ -111,7 +109,11 @@ def test_missing_surplus_and_misshapen_tensors_are_listed(naming, tmp_path):
     ("model", "head", "sentence"),
     [
         ("mobilenet", "segface_celeb", "seems to hold model mobilenet with head segface_celeb (19 class tokens)"),
-        ("convnext_tiny", "segface_helen", "model convnext_tiny with head segface_lapa or segface_helen (11 class tokens)"),
+        (
+            "convnext_tiny",
+            "segface_helen",
+            "model convnext_tiny with head segface_lapa or segface_helen (11 class tokens)",
+        ),
     ],
 )
 def test_error_says_what_the_file_seems_to_hold(model, head, sentence, naming, tmp_path):
@@ -187,9 +189,14 @@ def test_hub_out_of_reach_says_what_to_do(monkeypatch, tmp_path):
 def test_failed_write_keeps_what_was_there(tmp_path):
     path = tmp_path / "weights.pt"
     path.write_text("good")
-    with pytest.raises(OSError, match="disk full"), replacing(path) as file:
-        file.write(b"half")
-        raise OSError("disk full")
+
+    def write_half():
+        with replacing(path) as file:
+            file.write(b"half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_half()
     assert path.read_text() == "good"
     assert list(tmp_path.iterdir()) == [path]
 
