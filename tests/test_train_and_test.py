@@ -1,0 +1,210 @@
+"""The entry points as a user runs them."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+from drawn import write_dataset
+
+from datasets import LABELS
+from network import HEADS, create_segface, load_weights, save_weights
+from network.files import read_file
+
+TINY = ("--model", "mobilenet", "--input_resolution", "64", "--pretrained", "none", "--num_workers", "0")
+SHORT = (*TINY, "--train_bs", "2", "--epochs", "2", "--save_interval", "1")
+
+
+def assert_same_weights(a, b):
+    assert set(a) == set(b)
+    for key, value in a.items():
+        assert torch.equal(value, b[key]), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", LABELS)
+def test_training_leaves_what_it_promises(dataset, commands):
+    printed = commands.succeed("train.py", "--dataset", dataset, *SHORT, "--expt_name", "run", "--num_workers", "2")
+    folder = commands.folder("run")
+    files = {path.name for path in folder.iterdir()}
+    assert files == {
+        "config.json", "train.log", "metrics.jsonl", "last.pt", "best.pt", "model_0.pt", "model_1.pt",
+    }  # fmt: skip
+    assert "mean F1, without background" in printed
+    assert "mean F1" in (folder / "train.log").read_text()
+    first, second = commands.metrics("run")
+    assert (first["epoch"], first["iteration"], second["iteration"]) == (0, 2, 4)  # 5 images: the odd one is dropped
+    assert first["loss"] == pytest.approx(0.5 * first["ce"] + 0.5 * first["dice"])
+    assert first["lr"] == 1e-4
+    assert second["val"]["num_images"] == (7 if dataset == "helen" else 3)
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["dataset"], config["model"], config["seed"]) == (dataset, "mobilenet", 32)
+    last = read_file(folder / "last.pt")
+    assert {"state_dict_backbone", "optimizer", "scheduler", "epoch", "iteration", "config"} <= set(last)
+    assert (last["epoch"], last["iteration"]) == (1, 4)
+    assert_same_weights(last["state_dict_backbone"], read_file(folder / "model_1.pt")["state_dict_backbone"])
+    load_weights(create_segface("mobilenet", LABELS[dataset].head, 64, "none"), folder / "best.pt")
+
+
+@pytest.mark.slow
+def test_same_seed_gives_the_same_run_and_another_seed_another(commands):
+    weights = {}
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        commands.succeed("train.py", "--dataset", "lapa", *SHORT, "--seed", seed, "--expt_name", name)
+        weights[name] = read_file(commands.folder(name) / "last.pt")["state_dict_backbone"]
+    assert_same_weights(weights["a"], weights["b"])
+    assert not torch.equal(weights["a"]["decoder.class_tokens"], weights["c"]["decoder.class_tokens"])
+    drop = ("samples_per_second",)
+    a, b = ([{k: v for k, v in line.items() if k not in drop} for line in commands.metrics(n)] for n in "ab")
+    assert a == b
+
+
+@pytest.mark.slow
+def test_resume_goes_on_at_the_next_epoch_as_if_never_stopped(commands):
+    flags = ("--dataset", "lapa", *TINY, "--train_bs", "2", "--lr_schedule", "1,2")
+    commands.succeed("train.py", *flags, "--epochs", "3", "--expt_name", "whole")
+    commands.succeed("train.py", *flags, "--epochs", "1", "--expt_name", "parts")
+    with (commands.folder("parts") / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 1, "loss": 9}\n{"epo')  # lines of an epoch that was not saved
+    printed = commands.succeed("train.py", *flags, "--epochs", "3", "--expt_name", "parts", "--resume")
+    assert "resuming at epoch 1" in printed
+    whole, parts = (read_file(commands.folder(name) / "last.pt") for name in ("whole", "parts"))
+    assert_same_weights(whole["state_dict_backbone"], parts["state_dict_backbone"])
+    assert whole["iteration"] == parts["iteration"] == 6
+    assert [line["epoch"] for line in commands.metrics("parts")] == [0, 1, 2]
+    assert [line["lr"] for line in commands.metrics("parts")] == pytest.approx([1e-4, 1e-5, 1e-6])
+    assert [line["val"] for line in commands.metrics("parts")] == [line["val"] for line in commands.metrics("whole")]
+
+
+@pytest.mark.slow
+def test_resume_with_nothing_to_resume_starts_and_says_so(commands):
+    printed = commands.succeed("train.py", "--dataset", "lapa", *SHORT, "--epochs", "1", "--resume")
+    assert "nothing to resume" in printed
+
+
+@pytest.mark.slow
+def test_a_new_run_of_the_same_name_keeps_the_old_one(commands):
+    flags = ("--dataset", "lapa", *SHORT, "--epochs", "1", "--expt_name", "run")
+    commands.succeed("train.py", *flags)
+    old = (commands.folder("run") / "last.pt").read_bytes()
+    printed = commands.succeed("train.py", *flags, "--seed", "5")
+    assert "an earlier run was here" in printed
+    assert (commands.folder("run.1") / "last.pt").read_bytes() == old
+    assert (commands.folder("run") / "last.pt").read_bytes() != old
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_train_together_and_validate_every_image_once(ranks, commands):
+    flags = ("--dataset", "celebamask_hq", *TINY, "--train_bs", "1", "--epochs", "2", "--val_bs", "2")
+    commands.succeed("train.py", *flags, "--expt_name", "run", ranks=ranks)
+    lines = commands.metrics("run")
+    assert lines[-1]["iteration"] == 2 * (5 // ranks)
+    assert lines[-1]["val"]["num_images"] == 3
+    # What all ranks found together during training, one process finds again from the file.
+    commands.succeed(
+        "test.py", "--model_path", commands.folder("run") / "last.pt", "--split", "val", "--test_bs", "2",
+        "--num_workers", "0", "--expt_name", "again",
+    )  # fmt: skip
+    again = commands.results("again")
+    assert {key: again[key] for key in lines[-1]["val"]} == lines[-1]["val"]
+
+
+@pytest.mark.slow
+def test_scores_are_the_same_to_the_last_bit_for_1_2_and_3_ranks(commands, tmp_path):
+    torch.manual_seed(0)
+    save_weights(create_segface("mobilenet", "segface_celeb", 64, "none"), tmp_path / "weights.pt")
+    results = []
+    for ranks in (0, 1, 2, 3):
+        name = f"ranks{ranks}"
+        commands.succeed(
+            "test.py", "--model_path", tmp_path / "weights.pt", "--test_bs", "2", "--num_workers", "0",
+            "--expt_name", name, ranks=ranks,
+        )  # fmt: skip
+        result = commands.results(name)
+        assert result["num_images"] == 7
+        result.pop("hardware")
+        results.append(result)
+    assert all(result == results[0] for result in results)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", ["1", "3", "16"])
+def test_every_image_counts_once_whatever_the_batch(batch, commands, tmp_path):
+    segface = create_segface("mobilenet", "segface_helen", 64, "none")
+    save_weights(segface, tmp_path / "weights.pt")
+    printed = commands.succeed(
+        "test.py", "--dataset", "helen", "--model_path", tmp_path / "weights.pt", "--test_bs", batch,
+        "--num_workers", "0", "--expt_name", "run",
+    )  # fmt: skip
+    results = commands.results("run")
+    pixels = 7 * 64 * 64
+    assert results["num_images"] == 7
+    assert results["pixel_accuracy"] * pixels == pytest.approx(round(results["pixel_accuracy"] * pixels))
+    assert results["weights_sha256"] == hashlib.sha256((tmp_path / "weights.pt").read_bytes()).hexdigest()
+    assert (results["dataset"], results["model"], results["resolution"]) == ("helen", "mobilenet", 64)
+    assert {"python", "torch", "timm"} <= set(results["versions"])
+    for words in ("eyes", "brows", "overall", "mean F1, without background", "mean IoU", "pixel accuracy"):
+        assert words in printed
+
+
+@pytest.mark.slow
+def test_published_file_is_tested_with_the_published_flags(commands, tmp_path):
+    save_weights(create_segface("mobilenet", "segface_celeb", 64, "none"), tmp_path / "model_299.pt", "published")
+    commands.succeed(
+        "test.py", "--ckpt_path", "ckpts", "--expt_name", "mobilenet_celeba_64", "--dataset", "celebamask_hq",
+        "--backbone", "segface_celeb", "--model", "mobilenet", "--lr", "1e-4", "--input_resolution", "64",
+        "--train_bs", "1", "--val_bs", "1", "--test_bs", "1", "--num_workers", "1", "--epochs", "300",
+        "--model_path", tmp_path / "model_299.pt",
+    )  # fmt: skip
+    assert commands.results("mobilenet_celeba_64")["num_images"] == 7
+
+
+@pytest.mark.slow
+def test_training_learns_its_pictures(commands, tmp_path):
+    # The whole road on drawn faces: from random weights to a mean F1 on the training pictures.
+    data_path = tmp_path / "data"
+    write_dataset("celebamask_hq", data_path, {"train": 4, "val": 1, "test": 1})
+    commands.data_path = data_path
+    commands.succeed(
+        "train.py", "--dataset", "celebamask_hq", *TINY, "--train_bs", "4", "--epochs", "250", "--lr", "1e-3",
+        "--lr_schedule", "120", "--val_interval", "250", "--expt_name", "run", OMP_NUM_THREADS="2",
+    )  # fmt: skip
+    commands.succeed("test.py", "--expt_name", "run", "--split", "train", "--num_workers", "0", *TINY[:4])
+    assert commands.results("run")["mean_f1"] > 0.8
+
+
+def test_errors_are_one_message_without_traceback(commands, tmp_path):
+    assert "do not belong together" in commands.fail("train.py", "--dataset", "lapa", "--backbone", "segface_helen")
+    assert "out of order" in commands.fail("train.py", "--lr_schedule", "200,80")
+    assert "DATA_PATH is not set" in commands.fail("train.py", DATA_PATH="")
+    assert f"{tmp_path}/nowhere" in commands.fail("train.py", *TINY, DATA_PATH=str(tmp_path / "nowhere"))
+    error = commands.fail("train.py", "--dataset", "lapa", *TINY, "--train_bs", "9")
+    assert "5 images, fewer than one batch of --train_bs 9" in error
+    assert "lower --train_bs to 5" in error
+    assert not commands.log_path.exists()
+    assert "no weights in" in commands.fail("test.py", "--dataset", "lapa", "--expt_name", "nothing")
+    assert "no weights at nothing.pt" in commands.fail("test.py", "--model_path", "nothing.pt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_workers", ["0", "1"])
+def test_broken_picture_found_while_training_is_named(num_workers, commands, tmp_path):
+    root = write_dataset("lapa", tmp_path / "data", {"train": 2, "val": 1, "test": 1})
+    picture = root / "train" / "images" / "1_0.jpg"
+    picture.write_bytes(picture.read_bytes()[:500])
+    commands.data_path = tmp_path / "data"
+    error = commands.fail("train.py", "--dataset", "lapa", *SHORT, "--num_workers", num_workers)
+    assert str(picture) in error
+    assert "Copy or unpack this file again." in error
+
+
+@pytest.mark.slow
+def test_weights_of_another_head_are_refused_by_test(commands, tmp_path):
+    save_weights(create_segface("mobilenet", "segface_lapa", 64, "none"), tmp_path / "lapa.pt")
+    error = commands.fail("test.py", "--dataset", "celebamask_hq", "--model_path", tmp_path / "lapa.pt")
+    assert "seems to hold model mobilenet with head segface_lapa" in error
+
+
+def test_every_head_has_a_dataset_to_be_tested_on():
+    assert {labels.head for labels in LABELS.values()} == set(HEADS)
