@@ -2,13 +2,14 @@
 
 from network.backbones import BACKBONES
 from network.checkpoint import PUBLISHED, load_weights, save_weights
-from network.files import WeightsError
+from network.errors import ModelError, WeightsError
 from network.segface import HEADS, SegFace, create_segface
 
 __all__ = [
     "BACKBONES",
     "HEADS",
     "PUBLISHED",
+    "ModelError",
     "SegFace",
     "WeightsError",
     "create_segface",

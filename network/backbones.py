@@ -1,5 +1,6 @@
 """Encoders: one table over timm, each a network that returns four maps at strides 4, 8, 16 and 32."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,8 @@ import torch
 import torchvision
 from torch import nn
 
-from network.files import WeightsError, read_file
+from network.errors import ModelError, WeightsError
+from network.files import read_file
 from network.naming import torchvision_to_timm
 from network.swin import pad_before_roll
 
@@ -90,6 +92,17 @@ class PyramidEncoder(nn.Module):
         return [m.permute(0, 3, 1, 2) for m in maps] if self.channels_last else maps
 
 
+def check_model_name(model: str) -> None:
+    """Raise ModelError unless ``model`` is a name of BACKBONES or ``timm/NAME`` with a name that timm knows."""
+    name = model.removeprefix(TIMM_PREFIX)
+    if model == name and model not in BACKBONES:
+        raise ModelError(f"unknown model {model!r}; choose {', '.join(BACKBONES)} or {TIMM_PREFIX}NAME")
+    if model != name and not timm.is_model(name):
+        similar = difflib.get_close_matches(name, timm.list_models(), n=5)
+        hint = f"similar: {', '.join(similar)}" if similar else "timm.list_models() lists them"
+        raise ModelError(f"timm has no model {name!r}; {hint}")
+
+
 def create_encoder(model: str, resolution: int, pretrained: str | Path = "torchvision") -> nn.Module:
     """Build an encoder with its ImageNet weights.
 
@@ -97,13 +110,12 @@ def create_encoder(model: str, resolution: int, pretrained: str | Path = "torchv
     that the paper starts from; ``"timm"``, timm's own default weights for the name; ``"none"``, random; or the path
     of a state dict in timm's or torchvision's naming. The encoder has a tuple ``channels`` for strides 4 to 32.
 
-    Raises ValueError for an unknown model, WeightsError for weights that do not exist or do not fit, FileNotFoundError
+    Raises ModelError for an unknown model, WeightsError for weights that do not exist or do not fit, FileNotFoundError
     for a path that does not exist, and ConnectionError where a download fails.
     """
+    check_model_name(model)
     if model.startswith(TIMM_PREFIX):
         return create_timm_encoder(model, resolution, pretrained)
-    if model not in BACKBONES:
-        raise ValueError(f"unknown model {model!r}; choose one of {', '.join(BACKBONES)} or {TIMM_PREFIX}NAME")
     spec = BACKBONES[model]
     if pretrained == "timm":
         body = download_timm(spec.timm, **spec.options)
@@ -124,13 +136,6 @@ def create_encoder(model: str, resolution: int, pretrained: str | Path = "torchv
 def create_timm_encoder(model: str, resolution: int, pretrained: str | Path) -> PyramidEncoder:
     """An encoder over any timm model that has maps at strides 4, 8, 16 and 32."""
     name = model.removeprefix(TIMM_PREFIX)
-    if not timm.is_model(name):
-        similar = timm.list_models(f"*{name.split('_')[0].split('.')[0]}*")[:5]
-        raise ValueError(
-            f"timm has no model {name!r}"
-            + (f"; similar names: {', '.join(similar)}" if similar else "")
-            + "; timm.list_models() lists all"
-        )
     if pretrained == "torchvision":
         raise WeightsError(f"--pretrained torchvision has no weights for {model}; use timm, none or a path")
 
@@ -143,12 +148,12 @@ def create_timm_encoder(model: str, resolution: int, pretrained: str | Path) -> 
     try:
         reductions = build().feature_info.reduction()
     except (RuntimeError, AttributeError) as error:
-        raise ValueError(
+        raise ModelError(
             f"timm's {name} does not give feature maps ({error}); choose a model with a pyramid"
         ) from error
     missing = [stride for stride in STRIDES if stride not in reductions]
     if missing:
-        raise ValueError(
+        raise ModelError(
             f"timm's {name} has maps at strides {', '.join(map(str, reductions))}; "
             f"SegFace needs {', '.join(map(str, STRIDES))}"
         )

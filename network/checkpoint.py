@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from network.backbones import BACKBONES, create_encoder
-from network.files import WeightsError, read_file, replacing
+from network.errors import ModelError, WeightsError
+from network.files import read_file, replacing
 from network.naming import ENCODER, PUBLISHED_ENCODER, TABLES, State, from_published, to_published
 from network.segface import HEADS, SegFace
 
@@ -86,7 +87,7 @@ def published_terms(model: SegFace) -> tuple[str, tuple[str, ...]]:
 def state_in_published_naming(model: SegFace, state: State) -> dict[str, torch.Tensor]:
     """A state dict of ``model`` under the names of the published files, complete for the original code."""
     if model.config["model"] not in BACKBONES:
-        raise ValueError(f"the published naming does not know the encoder {model.config['model']}")
+        raise ModelError(f"the published naming does not know the encoder {model.config['model']}")
     return to_published(state, *published_terms(model))
 
 
@@ -94,13 +95,13 @@ def save_weights(model: SegFace, path: str | Path, naming: str = "segface") -> N
     """Write the weights of a SegFace, in our ``naming`` or, for the original code, the ``"published"`` one.
 
     The file is a dict with the tensors under ``state_dict_backbone`` and the model's ``config``. It replaces what lies
-    at ``path`` only when it is complete. Raises ValueError for an encoder that the published naming does not know.
+    at ``path`` only when it is complete. Raises ModelError for an encoder that the published naming does not know.
     """
     state = model.state_dict()
     if naming == "published":
         state = state_in_published_naming(model, state)
     elif naming != "segface":
-        raise ValueError(f"unknown naming {naming!r}; choose segface or published")
+        raise ModelError(f"unknown naming {naming!r}; choose segface or published")
     # Views of a larger tensor would be written with all of its storage.
     state = {key: value.detach().clone() for key, value in state.items()}
     with replacing(Path(path)) as file:

@@ -12,9 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-
-class WeightsError(ValueError):
-    """A file of weights is unreadable, unsafe or of another model; the message says which and what to do."""
+from network.errors import WeightsError
 
 
 def read_file(path: Path) -> Mapping[str, Any]:

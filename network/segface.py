@@ -8,6 +8,7 @@ from torch import nn
 
 from network.backbones import create_encoder
 from network.decoder import FaceDecoder, MaskHead, PositionEncoding, TwoWayTransformer
+from network.errors import ModelError
 from network.fusion import MLPFusion
 from network.warp import similarity_to_canonical, unwarp, warp
 
@@ -99,12 +100,12 @@ def create_segface(
 
     ``model`` is an encoder of ``BACKBONES`` or ``timm/NAME``; ``head`` one of ``HEADS``; ``resolution`` the side of
     its images in pixels; ``pretrained`` what the encoder starts from: ``torchvision`` (the paper's start), ``timm``,
-    ``none`` or a path (see create_encoder). Raises ValueError for an unknown name or a side that is no multiple of 32.
+    ``none`` or a path (see create_encoder). Raises ModelError for an unknown name or a side that is no multiple of 32.
     """
     if head not in HEADS:
-        raise ValueError(f"unknown head {head!r}; choose one of {', '.join(HEADS)}")
+        raise ModelError(f"unknown head {head!r}; choose one of {', '.join(HEADS)}")
     if resolution <= 0 or resolution % COARSEST_STRIDE:
-        raise ValueError(f"resolution {resolution} is no positive multiple of {COARSEST_STRIDE}")
+        raise ModelError(f"resolution {resolution} is no positive multiple of {COARSEST_STRIDE}")
     dim = 256
     encoder = create_encoder(model, resolution, pretrained)
     return SegFace(

@@ -8,7 +8,8 @@ import torch
 
 from network import SegFace
 from network.checkpoint import STATE_KEY, check_fit, extract_state
-from network.files import WeightsError, read_file, replacing
+from network.errors import WeightsError
+from network.files import read_file, replacing
 
 LAST, BEST = "last.pt", "best.pt"
 

@@ -4,10 +4,10 @@ import sys
 from collections.abc import Callable
 
 from datasets import DataError
-from network import WeightsError
+from network import ModelError
 from utils.config import SettingsError
 
-EXPECTED = (DataError, WeightsError, SettingsError, FileNotFoundError, ConnectionError)
+EXPECTED = (DataError, ModelError, SettingsError, FileNotFoundError, ConnectionError)
 
 
 def run(main: Callable[[], None]) -> None:

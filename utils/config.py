@@ -7,8 +7,8 @@ from pathlib import Path
 
 from datasets import LABELS
 from datasets.labels import canonical_name, dataset_root
-from network import BACKBONES, HEADS
-from network.backbones import TIMM_PREFIX
+from network import BACKBONES, HEADS, ModelError
+from network.backbones import TIMM_PREFIX, check_model_name
 from network.segface import COARSEST_STRIDE
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -63,9 +63,11 @@ def dataset_name(text: str) -> str:
 
 
 def model_name(text: str) -> str:
-    if text in BACKBONES or text.startswith(TIMM_PREFIX):
-        return text
-    raise argparse.ArgumentTypeError(f"unknown model {text!r}; choose {', '.join(BACKBONES)} or {TIMM_PREFIX}NAME")
+    try:
+        check_model_name(text)
+    except ModelError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def epochs_of_schedule(text: str) -> tuple[int, ...]:

@@ -151,7 +151,7 @@ def test_any_timm_pyramid_works(name, channels):
     ("name", "pretrained", "message"),
     [
         ("vit_tiny_patch16_224", "none", r"strides 16.*needs 4, 8, 16, 32"),
-        ("resnet1", "none", r"timm has no model 'resnet1'.*similar names: .*resnet"),
+        ("resnet1", "none", r"timm has no model 'resnet1'.*similar: .*resnet"),
         ("resnet18", "torchvision", r"--pretrained torchvision has no weights for timm/resnet18"),
     ],
 )

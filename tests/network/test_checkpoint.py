@@ -7,6 +7,7 @@ from rebuilt import rebuilt_weights, released
 
 from network import HEADS, PUBLISHED, WeightsError, create_segface, load_weights, save_weights
 from network.checkpoint import HUB_REPOSITORY
+from network.errors import ModelError
 from network.files import read_file, replacing
 
 
@@ -126,7 +127,7 @@ def test_error_says_what_the_file_seems_to_hold(model, head, sentence, naming, t
 
 def test_published_naming_needs_one_of_the_ten_encoders(tmp_path):
     segface = create_segface("timm/resnet18", "segface_celeb", 64, pretrained="none")
-    with pytest.raises(ValueError, match="does not know the encoder timm/resnet18"):
+    with pytest.raises(ModelError, match="does not know the encoder timm/resnet18"):
         save_weights(segface, tmp_path / "weights.pt", naming="published")
     save_weights(mobilenet(), tmp_path / "published.pt", naming="published")
     with pytest.raises(WeightsError, match="seems to hold model mobilenet"):

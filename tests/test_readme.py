@@ -1,0 +1,69 @@
+"""What the README says, checked against the code."""
+
+import re
+import shlex
+from pathlib import Path
+
+import torch
+from drawn import draw_face
+from rebuilt import rebuilt_weights, released
+
+from datasets import LABELS
+from network import BACKBONES, PUBLISHED
+from utils.config import complete, train_parser
+from utils.config import test_parser as parser_of_test
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+
+
+def code_blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_table_of_published_checkpoints():
+    for name, published in PUBLISHED.items():
+        f1 = "not reported" if published.mean_f1 is None else f"{published.mean_f1:.2f}"
+        title = LABELS[published.dataset].title
+        assert f"| `{name}` | {title} | {published.model} | {published.resolution} | {f1} |" in README
+
+
+def test_table_of_encoders():
+    for name, backbone in BACKBONES.items():
+        assert f"| `{name}` | {backbone.timm} | {backbone.torchvision} |" in README
+
+
+def test_table_of_datasets():
+    for name, labels in LABELS.items():
+        val = "as test" if name == "helen" else f"{labels.sizes['val']:,}"
+        sizes = f"{labels.sizes['train']:,} | {val} | {labels.sizes['test']:,}"
+        assert f"| {labels.title} | {labels.num_classes} | {sizes} | `{name}` | `{labels.head}` |" in README
+
+
+def test_every_command_is_understood():
+    understood = 0
+    for block in code_blocks("bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            for script, parser in (("train.py", train_parser), ("test.py", parser_of_test)):
+                if script in words:
+                    complete(parser("").parse_args(words[words.index(script) + 1 :]))
+                    understood += 1
+    assert understood >= 3
+
+
+def test_every_script_exists():
+    for script in set(re.findall(r"scripts/\w+\.sh", README)):
+        assert (Path(__file__).resolve().parents[1] / script).is_file(), script
+
+
+def test_python_example_runs(tmp_path, monkeypatch, capsys):
+    weights = rebuilt_weights(released()["tensors"]["mobilenet/segface_celeb"])
+    torch.save({"state_dict_backbone": weights}, tmp_path / "model_299.pt")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: tmp_path / "model_299.pt")
+    monkeypatch.chdir(tmp_path)
+    draw_face("celebamask_hq", 300, seed=0)[0].save("face.jpg")
+    (example,) = code_blocks("python")
+    exec(compile(example, "README.md", "exec"), {})
+    counts = eval(capsys.readouterr().out)
+    assert list(counts) == list(LABELS["celebamask_hq"].names)
+    assert sum(counts.values()) == 512 * 512
