@@ -101,7 +101,9 @@ def known_settings(source: str, checkpoint: dict) -> dict[str, str | int]:
         }
     config = checkpoint.get("config", {})
     keys = {"dataset": "dataset", "model": "model", "input_resolution": "resolution", "expt_name": "expt_name"}
-    return {flag: config[key] for flag, key in keys.items() if key in config}
+    of_head = {labels.head: name for name, labels in LABELS.items()}
+    known = {"dataset": of_head[config["head"]]} if config.get("head") in of_head else {}
+    return known | {flag: config[key] for flag, key in keys.items() if key in config}
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ from datasets.base import (
     group_means,
     read_lines,
     read_rgb,
+    require_file,
     require_folder,
     to_points,
 )
 from datasets.labels import LABELS
 from datasets.transforms import Face, crop
 
-LANDMARKS = "landmarks.txt"
+IMAGE, LABEL, LANDMARKS = "_image.jpg", "_label.png", "landmarks.txt"
 NUM_POINTS = 68
 LANDMARK_SCALE = 2  # the file's coordinates are those of an image of twice the size
 CROP_MARGIN = 1.2
@@ -35,11 +36,10 @@ class Helen(FaceParsingDataset):
         require_folder(folder, f"Helen's {folder.name} split")
         self.points = self.read_all_landmarks()
         samples = []
-        for image in sorted(folder.glob("*_image.jpg")):
-            name = image.name.removesuffix("_image.jpg")
-            label = folder / f"{name}_label.png"
-            if not label.is_file():
-                raise data_error(label, "no such file", f"the label map of {image.name}", self.remedy)
+        names = {path.name.removesuffix(end) for end in (IMAGE, LABEL) for path in folder.glob(f"*{end}")}
+        for name in sorted(names):
+            image = require_file(folder / f"{name}{IMAGE}", f"the image of {name}{LABEL}")
+            label = require_file(folder / f"{name}{LABEL}", f"the label map of {name}{IMAGE}")
             if name not in self.points:
                 raise data_error(self.root / LANDMARKS, f"no line for {name}", "one for every image", self.remedy)
             samples.append(Sample(name, image, (label,), self.root / LANDMARKS))

@@ -15,6 +15,7 @@ from datasets.base import (
 from datasets.labels import LABELS
 from datasets.transforms import AffineRange, Face
 
+PARTS = {"images": ".jpg", "labels": ".png", "landmarks": ".txt"}
 NUM_POINTS = 106
 # Left eye, right eye, nose tip, mouth corners (image left first): means of these of the 106 points.
 FIVE_OF_106 = ((74, 104), (83, 105), (54,), (84,), (90,))
@@ -28,17 +29,18 @@ class LaPa(FaceParsingDataset):
 
     def find_samples(self) -> list[Sample]:
         folder = self.root / self.split
-        for part in ("images", "labels", "landmarks"):
+        listed = {}
+        for part, suffix in PARTS.items():
             require_folder(folder / part, f"the {part} of LaPa's {self.split} split")
-        labels, landmarks = ({path.name for path in (folder / part).iterdir()} for part in ("labels", "landmarks"))
+            listed[part] = {path.stem for path in (folder / part).iterdir() if path.suffix == suffix}
         samples = []
-        for image in sorted((folder / "images").glob("*.jpg")):
-            label = folder / "labels" / f"{image.stem}.png"
-            points = folder / "landmarks" / f"{image.stem}.txt"
-            for path, listed in ((label, labels), (points, landmarks)):
-                if path.name not in listed:
-                    raise data_error(path, "no such file", f"one for {image.name}", self.remedy)
-            samples.append(Sample(f"{self.split}.{image.stem}", image, (label,), points))
+        for stem in sorted(set.union(*listed.values())):
+            paths = {part: folder / part / f"{stem}{suffix}" for part, suffix in PARTS.items()}
+            for part, path in paths.items():
+                if stem not in listed[part]:
+                    others = " and ".join(other for other in PARTS if stem in listed[other])
+                    raise data_error(path, "no such file", f"one, as {stem} is among the {others}", self.remedy)
+            samples.append(Sample(f"{self.split}.{stem}", paths["images"], (paths["labels"],), paths["landmarks"]))
         return samples
 
     def read(self, sample: Sample) -> Face:

@@ -225,6 +225,8 @@ FAULTS = {
     "celeb cut png": (CELEB, lambda r: cut(celeb_mask(r)), "00005_skin.png", "cannot be read"),
     "celeb mask size": (CELEB, lambda r: resize_file(celeb_mask(r), 30), "00005_skin.png", "30 x 30"),
     "lapa no split": ("lapa", lambda r: shutil.rmtree(r / "test"), "test", "no such folder"),
+    "lapa no image": ("lapa", lambda r: (r / "test/images/0_0.jpg").unlink(), "0_0.jpg", "no such file"),
+    "helen no image": ("helen", lambda r: (r / "test/test0_1_image.jpg").unlink(), "test0_1_image.jpg", "no such file"),
     "lapa no label": ("lapa", lambda r: (r / "test/labels/0_0.png").unlink(), "0_0.png", "no such file"),
     "lapa no landmarks": ("lapa", lambda r: (r / "test/landmarks/0_0.txt").unlink(), "0_0.txt", "no such file"),
     "lapa 105 points": ("lapa", lambda r: drop_line(r / "test/landmarks/0_0.txt", 5), "0_0.txt", "105 points"),
@@ -241,7 +243,7 @@ FAULTS = {
     "lapa empty png": ("lapa", lambda r: cut(r / "test/labels/0_0.png", 0), "0_0.png", "cannot be read"),
     "lapa no images": (
         "lapa",
-        lambda r: [p.unlink() for p in (r / "test/images").iterdir()],
+        lambda r: [p.unlink() for p in (r / "test").glob("*/*")],
         "lapa",
         "no image in split 'test'",
     ),

@@ -1,6 +1,7 @@
 import pytest
 import timm
 import torch
+import torchvision
 from plain_segface import torchvision_backbone, torchvision_features
 from rebuilt import rebuilt_tensor
 
@@ -63,6 +64,23 @@ def test_swin_features_are_those_of_torchvision_where_windows_do_and_do_not_fit(
     assert_equal_features(model, resolution, tmp_path)
 
 
+@pytest.mark.parametrize("model", BACKBONES)
+def test_drop_path_and_batch_norm_are_those_of_torchvision(model):
+    with torch.device("meta"):
+        ours, theirs = create_encoder(model, 224, "none"), torchvision_backbone(model)
+    rates = [m.drop_prob for m in ours.modules() if isinstance(m, timm.layers.DropPath)]
+    if "swin" in model:  # timm has one module for the attention and one for the MLP
+        assert rates[::2] == rates[1::2]
+        rates = rates[::2]
+    expected = [m.p for m in theirs.modules() if isinstance(m, torchvision.ops.StochasticDepth) and m.p > 0]
+    assert rates == pytest.approx(expected)
+    norms, expected = (
+        [(m.eps, m.momentum) for m in encoder.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        for encoder in (ours, theirs)
+    )
+    assert norms == expected
+
+
 def test_rolling_before_padding_would_give_other_features(tmp_path):
     # The mistake that the patched blocks mend: without them the features are off by far more than rounding.
     _, theirs, _ = features_of_both("swinv2_tiny", 96, tmp_path)
@@ -96,8 +114,6 @@ def test_pretrained_path_takes_timm_names_too(model, tmp_path):
 
 
 def test_whole_classifier_of_torchvision_is_taken(tmp_path):
-    import torchvision
-
     torch.save(torchvision.models.resnet101(weights=None).state_dict(), tmp_path / "resnet101.pth")
     create_encoder("resnet", 64, pretrained=tmp_path / "resnet101.pth")
 
