@@ -35,7 +35,6 @@ class Backbone:
 
 WIDE, NARROW = (128, 256, 512, 1024), (96, 192, 384, 768)
 WINDOWS = {"always_partition": True, "strict_img_size": False}
-TORCHVISION_NORM = {"bn_eps": 1e-3, "bn_momentum": 0.01}
 
 BACKBONES = {
     "swin_base": Backbone("swin_base_patch4_window7_224", "swin_b", WIDE, {"drop_path_rate": 0.5, **WINDOWS}),
@@ -45,16 +44,20 @@ BACKBONES = {
     "convnext_base": Backbone("convnext_base", "convnext_base", WIDE, {"drop_path_rate": 0.5}),
     "convnext_small": Backbone("convnext_small", "convnext_small", NARROW, {"drop_path_rate": 0.4}),
     "convnext_tiny": Backbone("convnext_tiny", "convnext_tiny", NARROW, {"drop_path_rate": 0.1}),
-    "resnet": Backbone("resnet101", "resnet101", (256, 512, 1024, 2048), indices=(1, 2, 3, 4)),
+    "resnet": Backbone("resnet101", "resnet101", (256, 512, 1024, 2048), {}, (1, 2, 3, 4)),
     "mobilenet": Backbone(
-        "mobilenetv3_large_100", "mobilenet_v3_large", (24, 40, 112, 960), TORCHVISION_NORM, indices=(1, 2, 3, 4)
+        "mobilenetv3_large_100",
+        "mobilenet_v3_large",
+        (24, 40, 112, 960),
+        {"bn_eps": 1e-3, "bn_momentum": 0.01},
+        (1, 2, 3, 4),
     ),
     "efficientnet": Backbone(
         "efficientnetv2_m",
         "efficientnet_v2_m",
         (48, 80, 176, 1280),
-        {"drop_path_rate": 0.2, **TORCHVISION_NORM},
-        indices=(1, 2, 3, 4),
+        {"drop_path_rate": 0.2, "bn_eps": 1e-3},
+        (1, 2, 3, 4),
         after_head_conv=True,
     ),
 }
