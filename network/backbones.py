@@ -128,6 +128,8 @@ def create_encoder(model: str, resolution: int, pretrained: str | Path = "torchv
         body.reset_classifier(0, "")
     else:
         body.prune_intermediate_layers(list(spec.indices), prune_norm=True, prune_head=True)
+        if hasattr(body, "head"):
+            body.head = nn.Identity()  # ConvNeXt's final norm lies there, and some versions of timm keep it
     pad_before_roll(body)
     if pretrained == "torchvision":
         load_encoder_weights(body, model, download_torchvision(spec.torchvision), source="torchvision's weights")
