@@ -5,7 +5,7 @@ python test.py --dataset lapa --model swin_base --input_resolution 448 --expt_na
 torchrun --nproc_per_node 8 test.py --model_path logs/ckpts/lapa/model_299.pt --test_bs 16
 
 What the weights say of their dataset, encoder and resolution need not be said again; flags override it. Every image of
-the split counts exactly once. results.json goes to LOG_PATH/ckpt_path/expt_name.
+the split counts exactly once. results.json goes beside the weights of a run, or to LOG_PATH/ckpt_path/expt_name.
 """
 
 import argparse
@@ -39,7 +39,11 @@ def main() -> None:
         with one_rank_of_a_node_first(world):
             path = resolve_source(source)
         checkpoint = read_file(path)
+        named = args.expt_name is not None or str(source) in PUBLISHED
         args = complete(args, **known_settings(str(source), checkpoint))
+        head = checkpoint.get("config", {}).get("head", args.backbone)
+        if head != args.backbone:
+            raise SettingsError(f"{path} was trained with head {head}; --dataset {args.dataset} needs {args.backbone}")
         model = create_segface(args.model, args.backbone, args.input_resolution, pretrained="none")
         load_weights(model, checkpoint).to(world.device)
 
@@ -53,7 +57,7 @@ def main() -> None:
         # Report
         if world.is_main:
             labels = LABELS[args.dataset]
-            folder = runs / args.expt_name
+            folder = folder_of_results(args, path, runs, named)
             logger = create_logger(None, is_main=True)
             published = f"published: {labels.sizes[args.split]:,}"
             title = f"{labels.title} {args.split}, {scores['num_images']:,} images ({published})"
@@ -71,8 +75,9 @@ def main() -> None:
                 "versions": versions(),
                 "hardware": f"{world.size} x {hardware(world.device)}",
             }
-            write_json(results, folder / "results.json")
-            logger.info(f"wrote {folder / 'results.json'}")
+            name = "results.json" if args.split == "test" else f"results_{args.split}.json"
+            write_json(results, folder / name)
+            logger.info(f"wrote {folder / name}")
 
 
 def weights_of_run(args: argparse.Namespace, runs: Path) -> Path:
@@ -87,6 +92,13 @@ def weights_of_run(args: argparse.Namespace, runs: Path) -> Path:
         f"no weights in {folder}; pass --model_path PATH, a published name ({', '.join(PUBLISHED)}), or the "
         "--ckpt_path and --expt_name of a run"
     )
+
+
+def folder_of_results(args: argparse.Namespace, path: Path, runs: Path, named: bool) -> Path:
+    """The run that was named, or that the weights lie in; else a folder with the name of what was tested."""
+    if not named and (path.parent / "config.json").is_file():
+        return path.parent
+    return runs / args.expt_name
 
 
 def known_settings(source: str, checkpoint: dict) -> dict[str, str | int]:

@@ -43,9 +43,11 @@ def main() -> None:
         train_batches = TrainBatches(len(train_set), args.train_bs, world.rank, world.size, args.seed)
         val_batches = EvalBatches(len(val_set), args.val_bs, world.rank, world.size)
         if not len(train_batches):
+            fitting = len(train_set) // world.size
+            remedy = f"lower --train_bs to {fitting}" if fitting else f"start at most {len(train_set)} processes"
             raise SettingsError(
                 f"the train split has {len(train_set)} images, fewer than one batch of --train_bs {args.train_bs} on "
-                f"{world.size} ranks; lower --train_bs to {max(1, len(train_set) // world.size)}"
+                f"{world.size} ranks; {remedy}"
             )
         train_loader = create_loader(train_set, train_batches, args.num_workers, world)
         val_loader = create_loader(val_set, val_batches, args.num_workers, world)
@@ -59,7 +61,7 @@ def main() -> None:
         scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, args.lr_schedule, args.lr_schedule_gamma)
 
         # The run's folder
-        checkpoints = Checkpoints(folder, vars(args))
+        checkpoints = Checkpoints(folder, {**vars(args), "ranks": world.size})
         resumed = checkpoints.resume(model, optimizer, scheduler) if args.resume else None
         progress = resumed or Progress()
         barrier()  # every rank has read last.pt before the main one touches the folder
@@ -67,7 +69,7 @@ def main() -> None:
         logger = create_logger(folder / "train.log", world.is_main)
         metrics_file = MetricsFile(folder / "metrics.jsonl")
         if world.is_main:
-            write_json(vars(args), folder / "config.json")
+            write_json(checkpoints.config, folder / "config.json")
             metrics_file.keep_before(progress.epoch)
         if aside:
             logger.info(f"an earlier run was here; it is now {aside}")
@@ -75,6 +77,8 @@ def main() -> None:
             logger.info(
                 f"resuming at epoch {progress.epoch}" if resumed else f"nothing to resume in {folder}: starting"
             )
+        for change in checkpoints.changes:
+            logger.info(f"another setting than before: {change}")
         logger.info(f"run {folder} on {world.size} x {hardware(world.device)}")
         for split, dataset in (("train", train_set), ("val", val_set)):
             logger.info(f"{labels.title} {split}: {len(dataset):,} images (published: {labels.sizes[split]:,})")

@@ -231,6 +231,6 @@ def with_download_error(download, what: str):
         return download()
     except (URLError, OSError) as error:  # huggingface_hub's and requests' errors are OSErrors
         raise ConnectionError(
-            f"cannot fetch {what}: {error}. On a machine without network, fetch the file elsewhere and pass its "
+            f"cannot fetch {what}: {str(error).rstrip('.')}. On a machine without network, fetch the file elsewhere and pass its "
             "path as --pretrained PATH, or start from random weights with --pretrained none"
         ) from error

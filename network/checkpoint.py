@@ -123,7 +123,7 @@ def resolve_source(source: str | Path) -> Path:
         return Path(hf_hub_download(HUB_REPOSITORY, filename))
     except OSError as error:  # what huggingface_hub raises derives from it, and so do its connection errors
         raise ConnectionError(
-            f"cannot fetch {filename} of the Hub repository {HUB_REPOSITORY}: {error} On a machine without network, "
+            f"cannot fetch {filename} of the Hub repository {HUB_REPOSITORY}: {str(error).rstrip('.')}. On a machine without network, "
             f"fetch https://huggingface.co/{HUB_REPOSITORY}/resolve/main/{filename} elsewhere and pass its path"
         ) from error
 

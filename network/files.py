@@ -26,7 +26,7 @@ def read_file(path: Path) -> Mapping[str, Any]:
     except pickle.UnpicklingError as error:
         reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
         raise WeightsError(
-            f"{path} was refused: {reason} A file of weights holds tensors and plain values alone; anything else in it "
+            f"{path} was refused: {reason.rstrip('.')}. A file of weights holds tensors and plain values alone; anything else in it "
             "could run code on this machine, so it is not opened, or the file is damaged. Get it from its source again."
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, SafetensorError) as error:

@@ -4,10 +4,17 @@
 #   bash scripts/test.sh logs/ckpts/swin_base_lapa_448/model_299.pt    a checkpoint
 #   GPUS=8 bash scripts/test.sh WEIGHTS [further flags of test.py]     (default: one process)
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-weights=${1:?"name weights: bash scripts/test.sh mobilenet_celeba_512, or the path of a checkpoint"}
+if [ $# -eq 0 ]; then
+    echo "error: name weights: bash scripts/test.sh mobilenet_celeba_512, or the path of a checkpoint" >&2
+    exit 1
+fi
+weights=$1
 shift
-export PATH="$PWD/.venv/bin:$PATH"
+if [ -e "$weights" ]; then
+    weights=$(realpath "$weights")
+fi
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/launch.sh
 
-torchrun --standalone --nproc_per_node "${GPUS:-1}" test.py --model_path "$weights" "$@"
+launch "${GPUS:-1}" test.py --model_path "$weights" "$@"

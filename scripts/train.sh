@@ -16,9 +16,9 @@ if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
     resolution=$1
     shift
 fi
-export PATH="$PWD/.venv/bin:$PATH"
+source scripts/launch.sh
 
-torchrun --standalone --nproc_per_node "${GPUS:-8}" train.py \
+launch "${GPUS:-8}" train.py \
     --ckpt_path ckpts \
     --expt_name "${model//\//_}_${dataset}_$resolution" \
     --dataset "$dataset" \

@@ -52,5 +52,6 @@ class Commands:
         lines = (self.folder(expt_name) / "metrics.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]
 
-    def results(self, expt_name: str) -> dict:
-        return json.loads((self.folder(expt_name) / "results.json").read_text())
+    def results(self, expt_name: str, split: str = "test") -> dict:
+        name = "results.json" if split == "test" else f"results_{split}.json"
+        return json.loads((self.folder(expt_name) / name).read_text())

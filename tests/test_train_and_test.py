@@ -77,6 +77,31 @@ def test_resume_goes_on_at_the_next_epoch_as_if_never_stopped(commands):
 
 
 @pytest.mark.slow
+def test_resume_takes_no_other_model_or_dataset_and_names_other_settings(commands):
+    flags = ("--dataset", "lapa", *TINY, "--train_bs", "2", "--expt_name", "run", "--resume")
+    commands.succeed("train.py", *flags, "--epochs", "1")
+    error = commands.fail("train.py", *flags, "--epochs", "2", "--dataset", "helen")
+    assert "is of a run with --dataset lapa, not helen" in error
+    error = commands.fail("train.py", *flags, "--epochs", "2", "--input_resolution", "96")
+    assert "--input_resolution 64, not 96" in error
+    printed = commands.succeed("train.py", *flags, "--epochs", "2", "--lr", "0.5", "--train_bs", "1")
+    assert "another setting than before: --lr 0.5 (was 0.0001): stays as it was" in printed
+    assert "another setting than before: --train_bs 1 (was 2)" in printed
+    assert [line["lr"] for line in commands.metrics("run")] == [1e-4, 1e-4]
+    config = json.loads((commands.folder("run") / "config.json").read_text())
+    assert (config["lr"], config["train_bs"], config["ranks"]) == (1e-4, 1, 1)
+
+
+@pytest.mark.slow
+def test_results_lie_beside_the_weights_of_their_run(commands, tmp_path):
+    commands.succeed("train.py", "--dataset", "helen", *SHORT, "--epochs", "1", "--expt_name", "run")
+    moved = commands.folder("run").rename(commands.folder("moved"))
+    commands.succeed("test.py", "--model_path", moved / "last.pt", "--num_workers", "0")
+    assert (moved / "results.json").is_file()
+    assert not commands.folder("run").exists()
+
+
+@pytest.mark.slow
 def test_resume_with_nothing_to_resume_starts_and_says_so(commands):
     printed = commands.succeed("train.py", "--dataset", "lapa", *SHORT, "--epochs", "1", "--resume")
     assert "nothing to resume" in printed
@@ -106,7 +131,7 @@ def test_ranks_train_together_and_validate_every_image_once(ranks, commands):
         "test.py", "--model_path", commands.folder("run") / "last.pt", "--split", "val", "--test_bs", "2",
         "--num_workers", "0", "--expt_name", "again",
     )  # fmt: skip
-    again = commands.results("again")
+    again = commands.results("again", "val")
     assert {key: again[key] for key in lines[-1]["val"]} == lines[-1]["val"]
 
 
@@ -171,8 +196,9 @@ def test_training_learns_its_pictures(commands, tmp_path):
         "--lr_schedule", "25", "--val_interval", "60", "--expt_name", "run", OMP_NUM_THREADS="2",
     )  # fmt: skip
     commands.succeed("test.py", "--expt_name", "run", "--split", "train", "--num_workers", "0", *TINY[:4])
-    assert commands.results("run")["num_images"] == 24
-    assert commands.results("run")["mean_f1"] > 0.8
+    results = commands.results("run", "train")
+    assert results["num_images"] == 24
+    assert results["mean_f1"] > 0.8
 
 
 def test_error_is_one_message_without_traceback(commands):
@@ -208,7 +234,9 @@ def test_broken_picture_found_while_training_is_named(num_workers, commands, tmp
 def test_weights_of_another_head_are_refused_by_test(commands, tmp_path):
     save_weights(create_segface("mobilenet", "segface_lapa", 64, "none"), tmp_path / "lapa.pt")
     error = commands.fail("test.py", "--dataset", "celebamask_hq", "--model_path", tmp_path / "lapa.pt")
-    assert "seems to hold model mobilenet with head segface_lapa" in error
+    assert "lapa.pt was trained with head segface_lapa; --dataset celebamask_hq needs segface_celeb" in error
+    error = commands.fail("test.py", "--dataset", "helen", "--model_path", tmp_path / "lapa.pt")
+    assert "lapa.pt was trained with head segface_lapa; --dataset helen needs segface_helen" in error
 
 
 def test_every_head_has_a_dataset_to_be_tested_on():

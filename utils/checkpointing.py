@@ -10,8 +10,12 @@ from network import SegFace
 from network.checkpoint import STATE_KEY, check_fit, extract_state
 from network.errors import WeightsError
 from network.files import read_file, replacing
+from utils.config import SettingsError
 
 LAST, BEST = "last.pt", "best.pt"
+# Settings that a resumed run cannot change, and those that it takes over from the states of optimizer and scheduler.
+FIXED = ("dataset", "backbone", "model", "input_resolution")
+TAKEN_OVER = ("lr", "lr_schedule", "lr_schedule_gamma", "weight_decay")
 
 
 @dataclass
@@ -29,6 +33,7 @@ class Checkpoints:
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         self.folder = folder
         self.config = config
+        self.changes: list[str] = []  # settings that differ from those of the run that was resumed
 
     def weights(self, model: SegFace, progress: Progress) -> dict[str, Any]:
         """What ``load_weights`` reads, with where it comes from. ``epoch`` counts from 0, as in the file's name."""
@@ -68,11 +73,22 @@ class Checkpoints:
         optimizer: torch.optim.Optimizer,
         scheduler: torch.optim.lr_scheduler.LRScheduler,
     ) -> Progress | None:
-        """Load ``last.pt`` and say how far it had come, or None where there is none. Raises WeightsError."""
+        """Load ``last.pt`` and say how far it had come, or None where there is none.
+
+        Raises WeightsError for a file that cannot be gone on from, and SettingsError if it is of another dataset or
+        model. The learning rate and its schedule go on as they were, and ``config`` says so.
+        """
         path = self.folder / LAST
         if not path.is_file():
             return None
         content = read_file(path)
+        saved = content.get("config", {})
+        for key in FIXED:
+            if saved.get(key, self.config[key]) != self.config[key]:
+                raise SettingsError(
+                    f"{path} is of a run with --{key} {saved[key]}, not {self.config[key]}; pass the same settings to "
+                    "--resume, or another --expt_name to start afresh"
+                )
         state = extract_state(content, str(path))
         check_fit(model, state, model.state_dict(), str(path))
         missing = {"optimizer", "scheduler", "epoch", "iteration", "best_f1"} - set(content)
@@ -81,6 +97,12 @@ class Checkpoints:
         model.load_state_dict(state)
         optimizer.load_state_dict(content["optimizer"])
         scheduler.load_state_dict(content["scheduler"])
+        self.changes = [
+            f"--{key} {self.config[key]} (was {value})" + (": stays as it was" if key in TAKEN_OVER else "")
+            for key, value in saved.items()
+            if key not in ("resume", "device") and self.config.get(key, value) != value
+        ]
+        self.config |= {key: saved[key] for key in TAKEN_OVER if key in saved}
         return Progress(content["epoch"] + 1, content["iteration"], content["best_f1"])
 
     def set_aside(self) -> Path | None:

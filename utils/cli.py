@@ -1,5 +1,6 @@
 """How a command ends when something is wrong: one clear message, no traceback."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ from datasets import DataError
 from network import ModelError
 from utils.config import SettingsError
 
-EXPECTED = (DataError, ModelError, SettingsError, FileNotFoundError, ConnectionError)
+EXPECTED = (DataError, ModelError, SettingsError, FileNotFoundError, PermissionError, ConnectionError)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -17,4 +18,9 @@ def run(main: Callable[[], None]) -> None:
     except EXPECTED as error:
         # An error from a data worker comes wrapped in that worker's traceback; the message is its end.
         message = str(error).rpartition(f"{type(error).__name__}: ")[2].strip()
-        sys.exit(f"error: {message}")
+        rank = os.environ.get("RANK", "0")
+        if rank == "0":
+            sys.stderr.write(f"error: {message}\n")
+        elif not isinstance(error, SettingsError):  # those are the same on every rank
+            sys.stderr.write(f"error on rank {rank}: {message}\n")
+        sys.exit(1)

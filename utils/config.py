@@ -47,7 +47,9 @@ def load_environment() -> Environment:
                 f"{REPOSITORY / '.env'} needs the package python-dotenv (pip install python-dotenv); or set DATA_PATH "
                 "and LOG_PATH in the environment and remove the file"
             ) from error
-        values = dotenv_values(REPOSITORY / ".env") | values
+        for key, value in dotenv_values(REPOSITORY / ".env").items():
+            if key in ("DATA_PATH", "LOG_PATH") and value:  # a relative path in the file starts at the file
+                values.setdefault(key, str(REPOSITORY / Path(value).expanduser()))
     data_path = values.get("DATA_PATH")
     return Environment(
         data_path=Path(data_path).expanduser() if data_path else None,
@@ -115,7 +117,12 @@ def add_shared_flags(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto, a GPU if there is one)"
     )
-    run.add_argument("--num_workers", type=not_negative, default=4, help="processes that read images, per rank (4)")
+    run.add_argument(
+        "--num_workers",
+        type=not_negative,
+        default=min(4, os.cpu_count() or 1),
+        help="processes that read images, per rank (4, or the number of cores if there are fewer)",
+    )
 
     model = parser.add_argument_group("model and data")
     model.add_argument("--dataset", type=dataset_name, help=f"{', '.join(LABELS)} (default: celebamask_hq)")
@@ -139,7 +146,7 @@ def add_training_flags(parser: argparse.ArgumentParser, title: str) -> None:
     )
     add("--lr_schedule_gamma", type=float, default=0.1, help="factor of each fall (paper: 0.1)")
     add("--weight_decay", type=float, default=1e-5, help="weight decay of AdamW, on all parameters (paper: 1e-5)")
-    add("--train_bs", type=positive, default=4, help="training images in a batch, per rank (paper: 4; Helen: 2)")
+    add("--train_bs", type=positive, help="training images in a batch, per rank (paper: 4 on each of 8; Helen: 2)")
     add("--val_bs", type=positive, default=4, help="validation images in a batch, per rank (4)")
     add("--epochs", type=not_negative, default=300, help="passes over the training split (paper: 300)")
     add("--seed", type=int, default=32, help="seed of weights, order and augmentation (paper: 32)")
@@ -198,6 +205,7 @@ def test_parser(description: str) -> argparse.ArgumentParser:
 
 
 PAPER = {"dataset": "celebamask_hq", "model": "swin_base", "input_resolution": 512}
+PAPER_BATCH = {"celebamask_hq": 4, "lapa": 4, "helen": 2}
 
 
 def complete(args: argparse.Namespace, **known: str | int) -> argparse.Namespace:
@@ -216,6 +224,8 @@ def complete(args: argparse.Namespace, **known: str | int) -> argparse.Namespace
             f"--backbone {args.backbone} and --dataset {args.dataset} do not belong together: {labels.title} trains "
             f"{labels.head}, and {args.backbone} is for {', '.join(fitting)}"
         )
+    if args.train_bs is None:
+        args.train_bs = PAPER_BATCH[args.dataset]
     if args.pretrained is None:
         args.pretrained = "timm" if args.model.startswith(TIMM_PREFIX) else "torchvision"
     if args.expt_name is None:

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from utils.config import SettingsError
+
 
 @dataclass(frozen=True)
 class World:
@@ -39,6 +41,11 @@ def distributed_world(device: str = "auto") -> Iterator[World]:
         device = f"cuda:{local_rank}"
     chosen = torch.device(device)
     if chosen.type == "cuda":
+        if (chosen.index or 0) >= torch.cuda.device_count():
+            raise SettingsError(
+                f"rank {rank} wants the GPU {chosen}, and this machine has {torch.cuda.device_count()}; start fewer "
+                "processes (--nproc_per_node, or GPUS=N of the scripts), or choose --device cpu"
+            )
         torch.cuda.set_device(chosen)
     under_torchrun = "RANK" in os.environ
     if under_torchrun:

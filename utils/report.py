@@ -13,6 +13,8 @@ import torchvision
 
 from datasets.labels import Labels
 
+ACCURACIES = {"pixel accuracy": "pixel_accuracy", "mean accuracy": "mean_accuracy"}
+
 
 def score_table(scores: dict[str, Any], labels: Labels) -> str:
     """F1 and IoU of every class, in percent, and the means under them."""
@@ -27,8 +29,8 @@ def score_table(scores: dict[str, Any], labels: Labels) -> str:
     if labels.long_tail:
         lines.append(f"{'long-tail mean F1':{width}}  {percent(scores['long_tail_f1'])}")
     lines.append(f"{'mean IoU':{width}}  {'':6}  {percent(scores['mean_iou'])}")
-    lines.append(f"{'pixel accuracy':{width}}  {percent(scores['pixel_accuracy'])}")
-    lines.append(f"{'mean accuracy':{width}}  {percent(scores['mean_accuracy'])}")
+    accuracies = (f"{name} {percent(scores[key]).strip()}" for name, key in ACCURACIES.items())
+    lines.append(", ".join(accuracies))
     return "\n".join(lines)
 
 

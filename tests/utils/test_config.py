@@ -54,6 +54,11 @@ def test_resume_means_what_it_says(flags, value):
     assert parse(flags).resume is value
 
 
+def test_helen_trains_with_the_papers_batch_of_two():
+    assert parse("--dataset helen").train_bs == 2
+    assert parse("--dataset helen --train_bs 8").train_bs == 8
+
+
 def test_timm_models_start_from_timm_by_default():
     args = parse("--model timm/resnet18")
     assert args.pretrained == "timm"
@@ -95,10 +100,10 @@ def test_data_path_unset_shows_the_example(monkeypatch, tmp_path):
 
 
 def test_environment_wins_over_the_env_file(monkeypatch, tmp_path):
-    (tmp_path / ".env").write_text("DATA_PATH=/from/file\nLOG_PATH=/logs/from/file\n")
+    (tmp_path / ".env").write_text("DATA_PATH=/from/file\nLOG_PATH=./logs\n")
     monkeypatch.setattr(config, "REPOSITORY", tmp_path)
     monkeypatch.setenv("DATA_PATH", "/from/environment")
     monkeypatch.delenv("LOG_PATH", raising=False)
     environment = load_environment()
     assert str(environment.data_path) == "/from/environment"
-    assert str(environment.log_path) == "/logs/from/file"
+    assert environment.log_path == tmp_path / "logs"  # relative to the file
