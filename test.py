@@ -14,10 +14,10 @@ from pathlib import Path
 
 from datasets import LABELS, create_dataset
 from network import PUBLISHED, create_segface, load_weights
-from network.checkpoint import resolve_source
+from network.checkpoint import config_of, resolve_source
 from network.files import read_file
 from utils import cli
-from utils.config import SettingsError, complete, load_environment, test_parser
+from utils.config import SettingsError, complete, load_environment, prepare_folder, test_parser
 from utils.distributed import distributed_world, one_rank_of_a_node_first
 from utils.engine import create_loader, evaluate
 from utils.logging import create_logger, write_json
@@ -35,15 +35,20 @@ def main() -> None:
         set_arithmetic(world.device, args.deterministic)
 
         # Weights
-        source = args.model_path or weights_of_run(complete(argparse.Namespace(**vars(args))), runs)
+        source = str(args.model_path or weights_of_run(complete(argparse.Namespace(**vars(args))), runs))
         with one_rank_of_a_node_first(world):
             path = resolve_source(source)
         checkpoint = read_file(path)
-        named = args.expt_name is not None or str(source) in PUBLISHED
-        args = complete(args, **known_settings(str(source), checkpoint))
-        head = checkpoint.get("config", {}).get("head", args.backbone)
+        named = args.expt_name is not None or source in PUBLISHED
+        args = complete(args, **known_settings(source, checkpoint))
+        head = PUBLISHED[source].head if source in PUBLISHED else config_of(checkpoint).get("head", args.backbone)
         if head != args.backbone:
-            raise SettingsError(f"{path} was trained with head {head}; --dataset {args.dataset} needs {args.backbone}")
+            raise SettingsError(
+                f"{source} was trained with head {head}; --dataset {args.dataset} needs {args.backbone}"
+            )
+        folder = folder_of_results(args, path, runs, named)
+        if world.is_main:
+            prepare_folder(folder)
         model = create_segface(args.model, args.backbone, args.input_resolution, pretrained="none")
         load_weights(model, checkpoint).to(world.device)
 
@@ -57,13 +62,12 @@ def main() -> None:
         # Report
         if world.is_main:
             labels = LABELS[args.dataset]
-            folder = folder_of_results(args, path, runs, named)
             logger = create_logger(None, is_main=True)
             published = f"published: {labels.sizes[args.split]:,}"
             title = f"{labels.title} {args.split}, {scores['num_images']:,} images ({published})"
             logger.info(f"{title}, {args.model} at {args.input_resolution}\n\n{score_table(scores, labels)}\n")
             results = {
-                "weights": str(source),
+                "weights": source,
                 "weights_path": str(path.resolve()),
                 "weights_sha256": sha256(path),
                 "dataset": args.dataset,
@@ -111,7 +115,7 @@ def known_settings(source: str, checkpoint: dict) -> dict[str, str | int]:
             "input_resolution": published["resolution"],
             "expt_name": source,
         }
-    config = checkpoint.get("config", {})
+    config = config_of(checkpoint)
     keys = {"dataset": "dataset", "model": "model", "input_resolution": "resolution", "expt_name": "expt_name"}
     of_head = {labels.head: name for name, labels in LABELS.items()}
     known = {"dataset": of_head[config["head"]]} if config.get("head") in of_head else {}

@@ -17,8 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 from datasets import LABELS, create_dataset
 from network import create_segface
 from utils import cli
-from utils.checkpointing import BEST, Checkpoints, Progress
-from utils.config import SettingsError, complete, load_environment, train_parser
+from utils.checkpointing import BEST, LAST, Checkpoints, Progress
+from utils.config import SettingsError, complete, load_environment, prepare_folder, train_parser
 from utils.distributed import barrier, distributed_world, one_rank_of_a_node_first, sync_buffers
 from utils.engine import create_loader, evaluate, train_one_epoch
 from utils.logging import MetricsFile, create_logger, write_json
@@ -52,10 +52,15 @@ def main() -> None:
         train_loader = create_loader(train_set, train_batches, args.num_workers, world)
         val_loader = create_loader(val_set, val_batches, args.num_workers, world)
 
+        if world.is_main:
+            prepare_folder(folder)
+
         # Model
         torch.manual_seed(args.seed)
         with one_rank_of_a_node_first(world):
-            model = create_segface(args.model, args.backbone, args.input_resolution, args.pretrained)
+            will_be_loaded = args.resume and (folder / LAST).is_file()
+            start = "none" if will_be_loaded else args.pretrained
+            model = create_segface(args.model, args.backbone, args.input_resolution, start)
         model.to(world.device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=args.weight_decay)
         scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, args.lr_schedule, args.lr_schedule_gamma)

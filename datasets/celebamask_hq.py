@@ -30,6 +30,10 @@ class CelebAMaskHQ(FaceParsingDataset):
         require_folder(self.root / IMAGES, f"the images of {self.labels.title}")
         images = {path.name for path in (self.root / IMAGES).iterdir()}
         masks = self.masks_on_disk({index // IMAGES_PER_FOLDER for index in indices})
+        unmapped = {name for name in images if name.endswith(".jpg")} - {f"{index}.jpg" for index in self.mapped}
+        if unmapped:
+            found = f"no line for {len(unmapped)} of the images, such as {min(unmapped)}"
+            raise data_error(self.root / MAPPING, found, f"one for every image of {IMAGES}", self.remedy)
         samples = []
         for index in indices:
             image = self.root / IMAGES / f"{index}.jpg"
@@ -59,6 +63,7 @@ class CelebAMaskHQ(FaceParsingDataset):
                 found = f"line {number} names {words[2]}, which {PARTITION} does not list"
                 raise data_error(self.root / MAPPING, found, "a file of CelebA", self.remedy)
             indices[words[2]] = int(words[0])
+        self.mapped = set(indices.values())
         code = SPLIT_CODES[self.split]
         return [indices[file] for file, split in partition.items() if split == code and file in indices]
 

@@ -60,4 +60,7 @@ class LaPa(FaceParsingDataset):
             if len(words) != 2:
                 raise data_error(sample.landmarks, f"line {number} is {' '.join(words)!r}", expected, self.remedy)
             points.append(to_points(words, sample.landmarks, number, self.remedy))
-        return group_means(np.concatenate(points), FIVE_OF_106)
+        five = group_means(np.concatenate(points), FIVE_OF_106)
+        if (five == five[0]).all():
+            raise data_error(sample.landmarks, f"all points at {five[0].tolist()}", "points of a face", self.remedy)
+        return five

@@ -12,9 +12,9 @@ import torch
 import torchvision
 from torch import nn
 
-from network.errors import ModelError, WeightsError
+from network.errors import ModelError, WeightsError, misfit
 from network.files import read_file
-from network.naming import torchvision_to_timm
+from network.naming import TABLES, torchvision_to_timm
 from network.swin import pad_before_roll
 
 STRIDES = (4, 8, 16, 32)
@@ -151,27 +151,42 @@ def create_timm_encoder(model: str, resolution: int, pretrained: str | Path) -> 
             return timm.create_model(name, features_only=True, **kwargs)
 
     try:
-        reductions = build().feature_info.reduction()
+        info = build().feature_info
     except (RuntimeError, AttributeError) as error:
-        raise ModelError(
-            f"timm's {name} does not give feature maps ({error}); choose a model with a pyramid"
-        ) from error
-    missing = [stride for stride in STRIDES if stride not in reductions]
-    if missing:
+        raise ModelError(f"timm's {name} gives no feature maps ({error}); choose a model with a pyramid") from error
+    reductions = info.reduction()
+    if not set(STRIDES) <= set(reductions):
         raise ModelError(
             f"timm's {name} has maps at strides {', '.join(map(str, reductions))}; "
             f"SegFace needs {', '.join(map(str, STRIDES))}"
         )
-    out_indices = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES]
-    build_pretrained = pretrained == "timm"
-    if build_pretrained:
+    stage_of_stride = dict(zip(reductions, info.out_indices, strict=True))  # the last of several at one stride
+    out_indices = [stage_of_stride[stride] for stride in STRIDES]
+    if pretrained == "none":
+        body = build(out_indices=out_indices)
+    elif pretrained == "timm":
         require_timm_weights(name)
-    body = with_download_error(
-        lambda: build(out_indices=out_indices, pretrained=build_pretrained), f"timm's weights of {name}"
-    )
-    if pretrained not in PRETRAINED:
-        load_strictly(body, read_encoder_weights(pretrained), source=str(pretrained), model=model)
+        body = with_download_error(lambda: build(out_indices=out_indices, pretrained=True), f"timm's weights of {name}")
+    else:
+        state = fitting_weights(name, read_encoder_weights(pretrained), source=str(pretrained))
+        # timm itself maps a plain model's names to those of its feature maps, but would overlook what is missing.
+        body = build(out_indices=out_indices, pretrained=True, pretrained_cfg_overlay={"state_dict": state})
     return PyramidEncoder(body)
+
+
+def fitting_weights(name: str, state: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
+    """A state dict, if it is one of timm's plain model ``name``, whatever its classifier."""
+    plain = timm.create_model(name)
+    classifier = plain.pretrained_cfg.get("classifier") or ()
+    classifier = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    expected, found = (
+        {key: value for key, value in tensors.items() if not key.startswith(classifier)}
+        for tensors in (plain.state_dict(), state)
+    )
+    problems = misfit(found, expected, optional=TABLES)
+    if problems:
+        raise WeightsError(f"{source} does not hold the weights of timm's {name}:\n{problems}")
+    return dict(state)
 
 
 def load_encoder_weights(body: nn.Module, model: str, state: Mapping[str, torch.Tensor], source: str) -> None:
@@ -181,20 +196,11 @@ def load_encoder_weights(body: nn.Module, model: str, state: Mapping[str, torch.
     if not set(state) & set(wanted):
         state = torchvision_to_timm(state, spec.torchvision, wanted)
     classifier = ("head.", "fc.", "classifier.", "norm.", "conv_head.", "bn2.")
-    buffers = ("relative_position_index", "relative_coords_table", "attn_mask")
-    state = {
-        key: value
-        for key, value in state.items()
-        if key in wanted or not (key.startswith(classifier) or key.endswith(buffers))
-    }
-    load_strictly(body, state, source, model)
-
-
-def load_strictly(body: nn.Module, state: Mapping[str, torch.Tensor], source: str, model: str) -> None:
-    try:
-        body.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(f"{source} does not hold the weights of encoder {model}: {error}") from error
+    state = {key: value for key, value in state.items() if key in wanted or not key.startswith(classifier)}
+    problems = misfit(state, wanted, optional=(*TABLES, "attn_mask"))
+    if problems:
+        raise WeightsError(f"{source} does not hold the weights of encoder {model}:\n{problems}")
+    body.load_state_dict({key: state[key] for key in wanted})
 
 
 def read_encoder_weights(path: str | Path) -> Mapping[str, torch.Tensor]:
@@ -203,6 +209,8 @@ def read_encoder_weights(path: str | Path) -> Mapping[str, torch.Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(content.get(key), Mapping):
             content = content[key]
+    if "state_dict_backbone" in content:
+        raise WeightsError(f"{path} is a checkpoint of a whole SegFace; --pretrained takes the weights of an encoder")
     return content
 
 
@@ -231,6 +239,6 @@ def with_download_error(download, what: str):
         return download()
     except (URLError, OSError) as error:  # huggingface_hub's and requests' errors are OSErrors
         raise ConnectionError(
-            f"cannot fetch {what}: {str(error).rstrip('.')}. On a machine without network, fetch the file elsewhere and pass its "
-            "path as --pretrained PATH, or start from random weights with --pretrained none"
+            f"cannot fetch {what}: {str(error).rstrip('.')}. On a machine without network, fetch the file elsewhere "
+            "and pass its path as --pretrained PATH, or start from random weights with --pretrained none"
         ) from error

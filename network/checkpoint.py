@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from network.backbones import BACKBONES, create_encoder
-from network.errors import ModelError, WeightsError
+from network.errors import ModelError, WeightsError, misfit, summary
 from network.files import read_file, replacing
 from network.naming import ENCODER, PUBLISHED_ENCODER, TABLES, State, from_published, to_published
 from network.segface import HEADS, SegFace
@@ -65,6 +65,9 @@ def load_weights(model: SegFace, source: str | Path | Mapping[str, Any]) -> SegF
     else:
         path = resolve_source(source)
         content, origin = read_file(path), str(path)
+    head = config_of(content).get("head", model.config["head"])
+    if head != model.config["head"]:
+        raise WeightsError(f"{origin} was trained with head {head}; the model has head {model.config['head']}")
     state = extract_state(content, origin)
     wanted = model.state_dict()
     if is_published(state):
@@ -122,8 +125,9 @@ def resolve_source(source: str | Path) -> Path:
     try:
         return Path(hf_hub_download(HUB_REPOSITORY, filename))
     except OSError as error:  # what huggingface_hub raises derives from it, and so do its connection errors
+        reason = str(error).rstrip(".")
         raise ConnectionError(
-            f"cannot fetch {filename} of the Hub repository {HUB_REPOSITORY}: {str(error).rstrip('.')}. On a machine without network, "
+            f"cannot fetch {filename} of the Hub repository {HUB_REPOSITORY}: {reason}. On a machine without network, "
             f"fetch https://huggingface.co/{HUB_REPOSITORY}/resolve/main/{filename} elsewhere and pass its path"
         ) from error
 
@@ -131,7 +135,7 @@ def resolve_source(source: str | Path) -> Path:
 def extract_state(content: Mapping[str, Any], origin: str) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint dict, or of a bare state dict, without the prefix of a DDP wrapper."""
     state = content.get(STATE_KEY, content)
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+    if not isinstance(state, Mapping) or not is_state_dict(state):
         raise WeightsError(
             f"{origin} is no SegFace checkpoint: it has the keys {summary(list(content))}; expected tensors, "
             f"or a dict of tensors under {STATE_KEY!r}"
@@ -141,6 +145,16 @@ def extract_state(content: Mapping[str, Any], origin: str) -> dict[str, torch.Te
     return dict(state)
 
 
+def is_state_dict(state: Mapping) -> bool:
+    return bool(state) and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items())
+
+
+def config_of(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings that a checkpoint dict carries; empty for a published file or a bare state dict."""
+    config = content.get("config")
+    return config if isinstance(config, Mapping) else {}
+
+
 def is_published(state: State) -> bool:
     """Whether a state dict has the published names."""
     return any(key.startswith((PUBLISHED_ENCODER, "face_decoder.")) for key in state)
@@ -148,19 +162,11 @@ def is_published(state: State) -> bool:
 
 def check_fit(model: SegFace, state: State, expected: State, origin: str) -> None:
     """Raise ValueError if the names and shapes of a file are not those expected, in the file's own naming."""
-    missing = [key for key in expected if key not in state and not key.endswith(TABLES)]
-    surplus = [key for key in state if key not in expected and not key.endswith(TABLES)]
-    misshapen = [
-        f"{key} {tuple(state[key].shape)}, expected {tuple(expected[key].shape)}"
-        for key in expected
-        if key in state and state[key].shape != expected[key].shape
-    ]
-    if missing or surplus or misshapen:
-        problems = {"missing": missing, "surplus": surplus, "misshapen": misshapen}
+    problems = misfit(state, expected, optional=TABLES)
+    if problems:
         raise WeightsError(
             f"{origin} does not fit model {model.config['model']} with head {model.config['head']}: "
-            f"{guess_contents(state)}\n"
-            + "\n".join(f"  {len(keys)} {kind}: {summary(keys)}" for kind, keys in problems.items() if keys)
+            f"{guess_contents(state)}\n{problems}"
         )
 
 
@@ -187,8 +193,3 @@ def guess_contents(state: State) -> str:
     model = f"model {best}" if likeness[best] > 0.5 else "no model known here"
     head = f"head {' or '.join(heads)}" if heads else "no head known here"
     return f"it seems to hold {model} with {head} ({classes} class tokens)"
-
-
-def summary(names: list[str], most: int = 8) -> str:
-    """The first names of a list, and how many there are."""
-    return ", ".join(map(str, names[:most])) + (f", ... ({len(names)} in all)" if len(names) > most else "")

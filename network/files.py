@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,12 @@ from safetensors.torch import load_file
 
 from network.errors import WeightsError
 
+# What torch.load raises on a file that is cut short, overwritten or no checkpoint at all.
+DAMAGED = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SafetensorError,
+    TypeError, ValueError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
+
 
 def read_file(path: Path) -> Mapping[str, Any]:
     """Read a ``.pt``, ``.pth`` or ``.safetensors`` file onto the CPU; only tensors and plain values are admitted."""
@@ -24,12 +31,13 @@ def read_file(path: Path) -> Mapping[str, Any]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
+        reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0].rstrip(".")
         raise WeightsError(
-            f"{path} was refused: {reason.rstrip('.')}. A file of weights holds tensors and plain values alone; anything else in it "
-            "could run code on this machine, so it is not opened, or the file is damaged. Get it from its source again."
+            f"{path} was refused: {reason}. A file of weights holds tensors and plain values alone; anything else in "
+            "it could run code on this machine, so it is not opened, or the file is damaged. Get it from its source "
+            "again."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, SafetensorError) as error:
+    except DAMAGED as error:
         raise WeightsError(
             f"{path} ({path.stat().st_size:,} bytes) cannot be read as a checkpoint: {error}. It is incomplete or of "
             "another kind; fetch or copy it again."

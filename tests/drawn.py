@@ -26,6 +26,11 @@ PART_NAMES = {
     "lapa": ("hair", "face_lr_rr", "lb", "rb", "le", "re", "nose", "ul", "im", "ll"),
     "helen": ("hair", "face", "lb", "rb", "le", "re", "nose", "ulip", "imouth", "llip"),
 }
+# Which of the datasets' points lie at the eyes, the nose tip and the mouth corners, image left first.
+FIVE = {
+    "lapa": ((74, 104), (83, 105), (54,), (84,), (90,)),
+    "helen": ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47), (30,), (48,), (54,)),
+}
 COLOURS = np.random.default_rng(7).integers(40, 255, (len(BOXES) + 1, 3))
 
 
@@ -79,8 +84,6 @@ def write_celebamask_hq(root: Path, counts: dict[str, int], side: int) -> None:
 
 
 def write_lapa(root: Path, counts: dict[str, int], side: int) -> None:
-    from datasets.lapa import FIVE_OF_106
-
     for split, count in counts.items():
         for part in ("images", "labels", "landmarks"):
             (root / split / part).mkdir(parents=True)
@@ -88,14 +91,12 @@ def write_lapa(root: Path, counts: dict[str, int], side: int) -> None:
             image, label, shift = draw_face("lapa", side, index)
             image.save(root / split / "images" / f"{index}_0.jpg", quality=95)
             Image.fromarray(label).save(root / split / "labels" / f"{index}_0.png")
-            points = landmarks(106, FIVE_OF_106, side, shift)
+            points = landmarks(106, FIVE["lapa"], side, shift)
             lines = "\n".join(f"{x:.6f} {y:.6f}" for x, y in points)
             (root / split / "landmarks" / f"{index}_0.txt").write_text(f"106\n{lines}\n")
 
 
 def write_helen(root: Path, counts: dict[str, int], side: int) -> None:
-    from datasets.helen import FIVE_OF_68
-
     lines = []
     for split in ("train", "test"):
         (root / split).mkdir(parents=True)
@@ -105,6 +106,6 @@ def write_helen(root: Path, counts: dict[str, int], side: int) -> None:
             image.save(root / split / f"{name}_image.jpg", quality=95)
             image.save(root / split / f"{name}_viz.jpg")
             Image.fromarray(label).save(root / split / f"{name}_label.png")
-            points = 2 * landmarks(68, FIVE_OF_68, side, shift)
+            points = 2 * landmarks(68, FIVE["helen"], side, shift)
             lines.append(" ".join(f"{value:.3f}" for value in points.flatten()) + f" {name}")
     (root / "landmarks.txt").write_text("\n".join(lines) + "\n")

@@ -2,14 +2,18 @@
 
 import hashlib
 import json
+import os
+import subprocess
 
 import pytest
 import torch
+from commands import REPOSITORY
 from drawn import write_dataset
 
 from datasets import LABELS
-from network import HEADS, create_segface, load_weights, save_weights
+from network import create_segface, load_weights, save_weights
 from network.files import read_file
+from utils.config import complete, train_parser
 
 TINY = ("--model", "mobilenet", "--input_resolution", "64", "--pretrained", "none", "--num_workers", "0")
 SHORT = (*TINY, "--train_bs", "2", "--epochs", "2", "--save_interval", "1")
@@ -61,7 +65,9 @@ def test_same_seed_gives_the_same_run_and_another_seed_another(commands):
 
 @pytest.mark.slow
 def test_resume_goes_on_at_the_next_epoch_as_if_never_stopped(commands):
-    flags = ("--dataset", "lapa", *TINY, "--train_bs", "2", "--lr_schedule", "1,2")
+    # Drop path, augmentation and a data worker all draw random numbers.
+    flags = ("--dataset", "lapa", *TINY, "--model", "swinv2_tiny", "--num_workers", "1", "--lr_schedule", "1,2")
+    flags = (*flags, "--train_bs", "2")
     commands.succeed("train.py", *flags, "--epochs", "3", "--expt_name", "whole")
     commands.succeed("train.py", *flags, "--epochs", "1", "--expt_name", "parts")
     with (commands.folder("parts") / "metrics.jsonl").open("a") as file:
@@ -99,6 +105,46 @@ def test_results_lie_beside_the_weights_of_their_run(commands, tmp_path):
     commands.succeed("test.py", "--model_path", moved / "last.pt", "--num_workers", "0")
     assert (moved / "results.json").is_file()
     assert not commands.folder("run").exists()
+
+
+@pytest.mark.slow
+def test_best_weights_are_kept_until_a_better_epoch_and_validation_comes_at_its_interval(commands):
+    flags = ("--dataset", "lapa", *TINY, "--train_bs", "2", "--val_interval", "2", "--expt_name", "run", "--resume")
+    commands.succeed("train.py", *flags, "--epochs", "3")
+    assert [line["val"] is None for line in commands.metrics("run")] == [True, False, False]
+    best, last = commands.folder("run") / "best.pt", commands.folder("run") / "last.pt"
+    content = dict(read_file(last))
+    for best_f1, is_kept, epochs in ((2.0, True, "4"), (-1.0, False, "5")):
+        before = best.read_bytes()
+        content = dict(read_file(last)) | {"best_f1": best_f1}
+        torch.save(content, last)
+        commands.succeed("train.py", *flags, "--epochs", epochs)
+        assert (best.read_bytes() == before) is is_kept
+    assert read_file(last)["best_f1"] == commands.metrics("run")[-1]["val"]["mean_f1"]
+
+
+@pytest.mark.slow
+def test_resume_needs_no_download_and_no_broken_file(commands, tmp_path):
+    flags = ("--dataset", "lapa", *TINY[:4], "--num_workers", "0", "--train_bs", "2", "--expt_name", "run")
+    commands.succeed("train.py", *flags, "--pretrained", "none", "--epochs", "1")
+    commands.succeed("train.py", *flags, "--epochs", "2", "--resume", TORCH_HOME=str(tmp_path))
+    last = commands.folder("run") / "last.pt"
+    torch.save(dict(read_file(last)) | {"optimizer": None}, last)
+    assert "last.pt cannot be gone on from" in commands.fail("train.py", *flags, "--epochs", "3", "--resume")
+
+
+@pytest.mark.slow
+def test_loss_that_is_not_finite_stops_the_run_with_the_last_good_checkpoint(commands):
+    flags = ("--dataset", "lapa", *TINY, "--train_bs", "2", "--expt_name", "run")
+    commands.succeed("train.py", *flags, "--epochs", "1")
+    last = commands.folder("run") / "last.pt"
+    content = dict(read_file(last))
+    content["optimizer"]["param_groups"][0]["lr"] = 1e30
+    torch.save(content, last)
+    before = last.read_bytes()
+    assert "the loss is nan" in commands.fail("train.py", *flags, "--epochs", "3", "--resume")
+    assert last.read_bytes() == before
+    assert len(commands.metrics("run")) == 1
 
 
 @pytest.mark.slow
@@ -214,6 +260,10 @@ def test_every_error_is_one_message_without_traceback(commands, tmp_path):
     assert "5 images, fewer than one batch of --train_bs 9" in error
     assert "lower --train_bs to 5" in error
     assert not commands.log_path.exists()
+    (tmp_path / "file").write_text("")
+    error = commands.fail("train.py", "--dataset", "lapa", *SHORT, LOG_PATH=str(tmp_path / "file"))
+    assert "Set LOG_PATH to a folder of yours" in error
+    assert "--device gpu is no device" in commands.fail("train.py", "--device", "gpu")
     assert "no weights in" in commands.fail("test.py", "--dataset", "lapa", "--expt_name", "nothing")
     assert "no weights at nothing.pt" in commands.fail("test.py", "--model_path", "nothing.pt")
 
@@ -231,13 +281,54 @@ def test_broken_picture_found_while_training_is_named(num_workers, commands, tmp
 
 
 @pytest.mark.slow
+def test_broken_picture_ends_all_ranks(commands, tmp_path):
+    root = write_dataset("lapa", tmp_path / "data", {"train": 4, "val": 1, "test": 1})
+    picture = root / "train" / "images" / "1_0.jpg"
+    picture.write_bytes(picture.read_bytes()[:500])
+    commands.data_path = tmp_path / "data"
+    result = commands.run("train.py", "--dataset", "lapa", *SHORT, "--train_bs", "2", ranks=2)
+    assert result.returncode != 0
+    assert f"{picture}: found a picture that cannot be read" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "settings"),
+    [
+        ("train_celeb.sh", {"dataset": "celebamask_hq", "backbone": "segface_celeb", "train_bs": 4}),
+        ("train_lapa.sh", {"dataset": "lapa", "backbone": "segface_lapa", "train_bs": 4}),
+        ("train_helen.sh", {"dataset": "helen", "backbone": "segface_helen", "train_bs": 2}),
+    ],
+)
+def test_train_script_passes_the_papers_settings(script, settings, tmp_path):
+    words = launched_by(tmp_path, script, "convnext_base", "448", "--resume", GPUS="3")
+    assert words[:4] == ["torchrun", "--standalone", "--nproc_per_node", "3"]
+    args = complete(train_parser("").parse_args(words[words.index("train.py") + 1 :]))
+    paper = {"lr": 1e-4, "lr_schedule": (80, 200), "lr_schedule_gamma": 0.1, "weight_decay": 1e-5, "epochs": 300}
+    expected = {**settings, **paper, "model": "convnext_base", "input_resolution": 448, "seed": 32, "resume": True}
+    assert {key: getattr(args, key) for key in expected} == expected
+
+
+def test_test_script_takes_a_path_of_the_callers_folder(tmp_path):
+    (tmp_path / "weights.pt").write_text("")
+    words = launched_by(tmp_path, "test.sh", "weights.pt", "--split", "val")
+    assert words == ["python", "test.py", "--model_path", str(tmp_path / "weights.pt"), "--split", "val"]
+
+
+def launched_by(folder, script: str, *flags: str, **environment: str) -> list[str]:
+    """The words of the command that a script of scripts/ starts."""
+    for name in ("torchrun", "python"):
+        (folder / name).write_text(f'#!/bin/sh\nprintf "%s\\n" {name} "$@"\n')
+        (folder / name).chmod(0o755)
+    variables = {**os.environ, "CONDA_DEFAULT_ENV": "segface", "PATH": f"{folder}:{os.environ['PATH']}", **environment}
+    command = ["bash", str(REPOSITORY / "scripts" / script), *flags]
+    printed = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=True).stdout
+    return printed.splitlines()
+
+
+@pytest.mark.slow
 def test_weights_of_another_head_are_refused_by_test(commands, tmp_path):
     save_weights(create_segface("mobilenet", "segface_lapa", 64, "none"), tmp_path / "lapa.pt")
     error = commands.fail("test.py", "--dataset", "celebamask_hq", "--model_path", tmp_path / "lapa.pt")
     assert "lapa.pt was trained with head segface_lapa; --dataset celebamask_hq needs segface_celeb" in error
     error = commands.fail("test.py", "--dataset", "helen", "--model_path", tmp_path / "lapa.pt")
     assert "lapa.pt was trained with head segface_lapa; --dataset helen needs segface_helen" in error
-
-
-def test_every_head_has_a_dataset_to_be_tested_on():
-    assert {labels.head for labels in LABELS.values()} == set(HEADS)

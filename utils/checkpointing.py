@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from network import SegFace
-from network.checkpoint import STATE_KEY, check_fit, extract_state
+from network.checkpoint import STATE_KEY, check_fit, config_of, extract_state
 from network.errors import WeightsError
 from network.files import read_file, replacing
 from utils.config import SettingsError
@@ -82,7 +82,7 @@ class Checkpoints:
         if not path.is_file():
             return None
         content = read_file(path)
-        saved = content.get("config", {})
+        saved = config_of(content)
         for key in FIXED:
             if saved.get(key, self.config[key]) != self.config[key]:
                 raise SettingsError(
@@ -94,16 +94,20 @@ class Checkpoints:
         missing = {"optimizer", "scheduler", "epoch", "iteration", "best_f1"} - set(content)
         if missing:
             raise WeightsError(f"{path} has no {', '.join(sorted(missing))}; it holds weights, not a run to go on with")
-        model.load_state_dict(state)
-        optimizer.load_state_dict(content["optimizer"])
-        scheduler.load_state_dict(content["scheduler"])
+        try:
+            model.load_state_dict(state)
+            optimizer.load_state_dict(content["optimizer"])
+            scheduler.load_state_dict(content["scheduler"])
+            progress = Progress(int(content["epoch"]) + 1, int(content["iteration"]), float(content["best_f1"]))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise WeightsError(f"{path} cannot be gone on from: {error}. Use model_*.pt or best.pt instead") from error
         self.changes = [
             f"--{key} {self.config[key]} (was {value})" + (": stays as it was" if key in TAKEN_OVER else "")
             for key, value in saved.items()
             if key not in ("resume", "device") and self.config.get(key, value) != value
         ]
         self.config |= {key: saved[key] for key in TAKEN_OVER if key in saved}
-        return Progress(content["epoch"] + 1, content["iteration"], content["best_f1"])
+        return progress
 
     def set_aside(self) -> Path | None:
         """Rename the folder of an earlier run that has checkpoints, so that a new one cannot overwrite them."""

@@ -8,7 +8,15 @@ from datasets import DataError
 from network import ModelError
 from utils.config import SettingsError
 
-EXPECTED = (DataError, ModelError, SettingsError, FileNotFoundError, PermissionError, ConnectionError)
+EXPECTED = (
+    DataError,
+    ModelError,
+    SettingsError,
+    FileNotFoundError,
+    PermissionError,
+    ConnectionError,
+    FloatingPointError,
+)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -20,7 +28,7 @@ def run(main: Callable[[], None]) -> None:
         message = str(error).rpartition(f"{type(error).__name__}: ")[2].strip()
         rank = os.environ.get("RANK", "0")
         if rank == "0":
-            sys.stderr.write(f"error: {message}\n")
+            sys.stderr.write(f"\nerror: {message}\n")
         elif not isinstance(error, SettingsError):  # those are the same on every rank
-            sys.stderr.write(f"error on rank {rank}: {message}\n")
+            sys.stderr.write(f"\nerror on rank {rank}: {message}\n")
         sys.exit(1)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class Environment:
 
 def load_environment() -> Environment:
     """Read DATA_PATH and LOG_PATH; the environment wins over the ``.env`` beside train.py."""
-    values = dict(os.environ)
+    values = {key: value for key, value in os.environ.items() if value}
     if (REPOSITORY / ".env").is_file():
         try:
             from dotenv import dotenv_values
@@ -55,6 +56,16 @@ def load_environment() -> Environment:
         data_path=Path(data_path).expanduser() if data_path else None,
         log_path=Path(values.get("LOG_PATH") or "logs").expanduser(),
     )
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder of a run, and see before any work that it can be written to. Raises SettingsError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SettingsError(f"cannot write to {folder}: {error.strerror}. Set LOG_PATH to a folder of yours") from error
 
 
 def dataset_name(text: str) -> str:
@@ -96,6 +107,13 @@ def not_negative(text: str) -> int:
     return number
 
 
+def finite(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no finite number from 0 on")
+    return number
+
+
 def resolution(text: str) -> int:
     number = positive(text)
     if number % COARSEST_STRIDE:
@@ -123,6 +141,12 @@ def add_shared_flags(parser: argparse.ArgumentParser) -> None:
         default=min(4, os.cpu_count() or 1),
         help="processes that read images, per rank (4, or the number of cores if there are fewer)",
     )
+    run.add_argument(
+        "--deterministic",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="on a GPU, use algorithms that give the same result in every run (default: on)",
+    )
 
     model = parser.add_argument_group("model and data")
     model.add_argument("--dataset", type=dataset_name, help=f"{', '.join(LABELS)} (default: celebamask_hq)")
@@ -137,19 +161,19 @@ def add_training_flags(parser: argparse.ArgumentParser, title: str) -> None:
     """Flags of training, with the paper's values as defaults."""
     training = parser.add_argument_group(title)
     add = training.add_argument
-    add("--lr", type=float, default=1e-4, help="learning rate of AdamW (paper: 1e-4)")
+    add("--lr", type=finite, default=1e-4, help="learning rate of AdamW (paper: 1e-4)")
     add(
         "--lr_schedule",
         type=epochs_of_schedule,
         default=(80, 200),
         help="epochs after which the learning rate falls, rising and separated by commas (paper: 80,200)",
     )
-    add("--lr_schedule_gamma", type=float, default=0.1, help="factor of each fall (paper: 0.1)")
-    add("--weight_decay", type=float, default=1e-5, help="weight decay of AdamW, on all parameters (paper: 1e-5)")
+    add("--lr_schedule_gamma", type=finite, default=0.1, help="factor of each fall (paper: 0.1)")
+    add("--weight_decay", type=finite, default=1e-5, help="weight decay of AdamW, on all parameters (paper: 1e-5)")
     add("--train_bs", type=positive, help="training images in a batch, per rank (paper: 4 on each of 8; Helen: 2)")
     add("--val_bs", type=positive, default=4, help="validation images in a batch, per rank (4)")
     add("--epochs", type=not_negative, default=300, help="passes over the training split (paper: 300)")
-    add("--seed", type=int, default=32, help="seed of weights, order and augmentation (paper: 32)")
+    add("--seed", type=not_negative, default=32, help="seed of weights, order and augmentation (paper: 32)")
     add("--save_interval", type=positive, default=50, help="epochs from one model_{epoch}.pt to the next (50)")
     add("--log_interval", type=positive, default=50, help="steps from one line of train.log to the next (50)")
     add("--val_interval", type=positive, default=1, help="epochs from one validation to the next (1)")
@@ -168,12 +192,6 @@ def add_training_flags(parser: argparse.ArgumentParser, title: str) -> None:
         default=None,
         help="start of the encoder: torchvision (ImageNet, the paper's; the default), timm (the default for "
         "timm/NAME), none, or the path of a state dict",
-    )
-    add(
-        "--deterministic",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="on a GPU, use algorithms that give the same result in every run (default: on)",
     )
 
 
@@ -213,6 +231,8 @@ def complete(args: argparse.Namespace, **known: str | int) -> argparse.Namespace
 
     Raises SettingsError where head and dataset do not belong together.
     """
+    if args.dataset is None and args.backbone is not None:
+        args.dataset = next(name for name, labels in LABELS.items() if labels.head == args.backbone)
     for key, value in {**PAPER, **known}.items():
         if getattr(args, key) is None:
             setattr(args, key, value)

@@ -39,7 +39,10 @@ def distributed_world(device: str = "auto") -> Iterator[World]:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda":
         device = f"cuda:{local_rank}"
-    chosen = torch.device(device)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise SettingsError(f"--device {device} is no device; choose auto, cpu, cuda or cuda:N") from error
     if chosen.type == "cuda":
         if (chosen.index or 0) >= torch.cuda.device_count():
             raise SettingsError(

@@ -1,5 +1,6 @@
 """One epoch of training, and one pass of evaluation."""
 
+import math
 import time
 from collections.abc import Iterable
 from logging import Logger
@@ -24,6 +25,7 @@ def create_loader(dataset: FaceParsingDataset, batches: Iterable[list[int]], num
         num_workers=num_workers,
         pin_memory=world.device.type == "cuda",
         persistent_workers=num_workers > 0,
+        generator=torch.Generator(),  # else the first epoch of a process would draw from the model's random numbers
     )
 
 
@@ -71,6 +73,11 @@ def train_one_epoch(
                     logger.info(f"{title} step {step}/{len(loader)}: loss {mean_loss:.4f}, {speed:.1f} samples/s")
     seconds = time.perf_counter() - started
     sums = sum_over_ranks(sums).tolist()
+    if not math.isfinite(sums[0]):
+        raise FloatingPointError(
+            f"{title}: the loss is {sums[0]}. Nothing of this epoch was saved; last.pt is of the one before. "
+            "Lower --lr, and look at the data"
+        )
     means = {name: value / sums[3] for name, value in zip(("loss", "ce", "dice"), sums[:3], strict=True)}
     return means | {"samples_per_second": samples / seconds}
 

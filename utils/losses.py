@@ -3,9 +3,10 @@
 import torch
 import torch.nn.functional as F
 
+from datasets.labels import IGNORE
+
 CE_WEIGHT = DICE_WEIGHT = 0.5
 SMOOTH = 1e-5
-IGNORE = 255
 
 
 def segface_loss(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -16,29 +17,25 @@ def segface_loss(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tens
     ``1 - (2 sum(p y) + 1e-5) / (sum(p p) + sum(y) + 1e-5)``, averaged over all K classes, background included.
     Returns the loss and its detached parts ``{"ce", "dice"}``, in at least float32.
     """
-    labels = labels.long()
+    counted = labels != IGNORE  # (B, H, W)
+    index = labels.long().where(counted, 0)
     log_p = F.log_softmax(logits, dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))  # (B, K, H, W)
-    ce = cross_entropy(log_p, labels)
-    dice = dice_loss(log_p.exp(), labels)
+    log_p_true = log_p.gather(1, index[:, None])[:, 0]  # (B, H, W)
+    ce = -(log_p_true * counted).sum() / counted.sum().clamp(min=1)
+    dice = dice_loss(log_p.exp(), log_p_true.exp() * counted, index, counted)
     return CE_WEIGHT * ce + DICE_WEIGHT * dice, {"ce": ce.detach(), "dice": dice.detach()}
 
 
-def cross_entropy(log_p: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean of ``-log_p`` at the labels; 0 where every pixel is left out."""
-    counted = (labels != IGNORE).sum().clamp(min=1)
-    return F.nll_loss(log_p, labels, ignore_index=IGNORE, reduction="sum") / counted
+def dice_loss(p: torch.Tensor, p_true: torch.Tensor, labels: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """Soft Dice loss, without a one-hot tensor of K planes.
 
-
-def dice_loss(p: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Soft Dice loss of probabilities (B, K, H, W), without a one-hot tensor of K planes."""
-    num_classes, width = p.shape[1], p.shape[3]
-    counted = labels != IGNORE  # (B, H, W)
-    index = labels.where(counted, 0)
-    p_true = p.gather(1, index[:, None])[:, 0] * counted  # (B, H, W)
+    Probabilities are (B, K, H, W); ``p_true``, those of the labels, and ``counted`` are (B, H, W).
+    """
+    width = p.shape[-1]
+    index = labels.view(-1, width)
     # Summed by row of the image first: one running float32 sum over all pixels would lose digits.
-    rows = index.view(-1, width), counted.view(-1, width).to(p.dtype)
-    zeros = p.new_zeros(len(rows[0]), num_classes)
-    intersection = zeros.scatter_add(1, rows[0], p_true.reshape(-1, width)).sum(0)  # (K,)
-    target = zeros.scatter_add(1, *rows).sum(0)  # (K,)
+    zeros = p.new_zeros(len(index), p.shape[1])
+    intersection = zeros.scatter_add(1, index, p_true.view(-1, width)).sum(0)  # (K,)
+    target = zeros.scatter_add(1, index, counted.view(-1, width).to(p.dtype)).sum(0)  # (K,)
     predicted = (p.square() * counted[:, None]).sum((0, 2, 3))  # (K,)
     return (1 - (2 * intersection + SMOOTH) / (predicted + target + SMOOTH)).mean()

@@ -41,8 +41,11 @@ def percent(score: float | None) -> str:
 
 def sha256(path: Path) -> str:
     """Hash of a file."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:

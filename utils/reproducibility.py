@@ -7,7 +7,7 @@ import torch
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
     """A seed of its own for each epoch and rank, so that a resumed run draws what the first would have drawn."""
-    return (seed * 1_000_003 + epoch) * 65_537 + rank
+    return ((seed * 1_000_003 + epoch) * 65_537 + rank) % 2**63
 
 
 def set_arithmetic(device: torch.device, deterministic: bool) -> None:

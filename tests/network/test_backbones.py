@@ -113,6 +113,22 @@ def test_pretrained_path_takes_timm_names_too(model, tmp_path):
         assert torch.equal(a, b), name
 
 
+def test_pretrained_path_of_any_timm_model_takes_its_plain_weights(tmp_path):
+    whole = timm.create_model("resnet18")
+    torch.save(whole.state_dict(), tmp_path / "resnet18.pth")
+    encoder = create_encoder("timm/resnet18", 64, pretrained=tmp_path / "resnet18.pth")
+    assert torch.equal(encoder.body.layer4[1].conv2.weight, whole.layer4[1].conv2.weight)
+    torch.save(timm.create_model("dla34").state_dict(), tmp_path / "dla34.pth")
+    with pytest.raises(WeightsError, match=r"dla34.pth does not hold the weights of timm's resnet18"):
+        create_encoder("timm/resnet18", 64, pretrained=tmp_path / "dla34.pth")
+
+
+def test_checkpoint_of_a_whole_segface_is_no_encoder(tmp_path):
+    torch.save({"state_dict_backbone": {}}, tmp_path / "last.pt")
+    with pytest.raises(WeightsError, match=r"last.pt is a checkpoint of a whole SegFace"):
+        create_encoder("mobilenet", 64, pretrained=tmp_path / "last.pt")
+
+
 def test_whole_classifier_of_torchvision_is_taken(tmp_path):
     torch.save(torchvision.models.resnet101(weights=None).state_dict(), tmp_path / "resnet101.pth")
     create_encoder("resnet", 64, pretrained=tmp_path / "resnet101.pth")
@@ -153,6 +169,7 @@ def test_failed_download_says_what_to_do(pretrained, monkeypatch, tmp_path):
         ("pvt_v2_b0", (32, 64, 160, 256)),
         ("swin_tiny_patch4_window7_224", (96, 192, 384, 768)),
         ("hrnet_w18_small", (128, 256, 512, 1024)),
+        ("dla34", (64, 128, 256, 512)),
     ],
 )
 def test_any_timm_pyramid_works(name, channels):

@@ -1,5 +1,6 @@
 import os
 import pickle
+import random
 
 import pytest
 import torch
@@ -119,8 +120,9 @@ def test_missing_surplus_and_misshapen_tensors_are_listed(naming, tmp_path):
 )
 def test_error_says_what_the_file_seems_to_hold(model, head, sentence, naming, tmp_path):
     save_weights(create_segface(model, head, 64, pretrained="none"), tmp_path / "weights.pt", naming)
+    weights = read_file(tmp_path / "weights.pt")["state_dict_backbone"]
     with pytest.raises(WeightsError) as error:
-        load_weights(create_segface("resnet", "segface_celeb", 64, pretrained="none"), tmp_path / "weights.pt")
+        load_weights(create_segface("resnet", "segface_celeb", 64, pretrained="none"), weights)
     assert "does not fit model resnet with head segface_celeb" in str(error.value)
     assert sentence in str(error.value)
 
@@ -161,9 +163,31 @@ def test_damaged_files_are_named(tmp_path):
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(WeightsError, match=r"list.pt holds a list"):
         load_weights(mobilenet(), tmp_path / "list.pt")
+    torch.save({"state_dict_backbone": {3: torch.zeros(1)}, "config": None}, tmp_path / "odd.pt")
+    with pytest.raises(WeightsError, match=r"odd.pt is no SegFace checkpoint"):
+        load_weights(mobilenet(), tmp_path / "odd.pt")
     torch.save({"epoch": 3}, tmp_path / "other.pt")
     with pytest.raises(WeightsError, match=r"other.pt is no SegFace checkpoint: it has the keys epoch"):
         load_weights(mobilenet(), tmp_path / "other.pt")
+
+
+def test_random_bytes_are_never_more_than_a_clear_error(tmp_path):
+    save_weights(mobilenet(), tmp_path / "weights.pt")
+    whole = bytearray((tmp_path / "weights.pt").read_bytes()[:60_000])
+    generator = random.Random(0)
+    for _ in range(200):
+        damaged = bytearray(whole) if generator.random() < 0.5 else bytearray(generator.randbytes(500))
+        for _ in range(50):
+            damaged[generator.randrange(len(damaged))] = generator.randrange(256)
+        (tmp_path / "damaged.pt").write_bytes(damaged)
+        with pytest.raises(WeightsError, match=r"damaged\.pt"):
+            read_file(tmp_path / "damaged.pt")
+
+
+def test_weights_of_another_head_of_the_same_size_are_refused(tmp_path):
+    save_weights(mobilenet("segface_lapa"), tmp_path / "lapa.pt")
+    with pytest.raises(WeightsError, match="was trained with head segface_lapa; the model has head segface_helen"):
+        load_weights(mobilenet("segface_helen"), tmp_path / "lapa.pt")
 
 
 def test_unknown_source_lists_the_published_names():

@@ -59,6 +59,10 @@ def test_helen_trains_with_the_papers_batch_of_two():
     assert parse("--dataset helen --train_bs 8").train_bs == 8
 
 
+def test_dataset_follows_from_the_head():
+    assert parse("--backbone segface_lapa").dataset == "lapa"
+
+
 def test_timm_models_start_from_timm_by_default():
     args = parse("--model timm/resnet18")
     assert args.pretrained == "timm"
@@ -82,6 +86,9 @@ def test_head_and_dataset_must_belong_together():
         ("--backbone segface", "invalid choice"),
         ("--resume maybe", "neither True nor False"),
         ("--train_bs 0", "not at least 1"),
+        ("--seed -5", "not at least 0"),
+        ("--lr nan", "no finite number"),
+        ("--lr -1", "no finite number"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(flags, message, capsys):
@@ -106,4 +113,6 @@ def test_environment_wins_over_the_env_file(monkeypatch, tmp_path):
     monkeypatch.delenv("LOG_PATH", raising=False)
     environment = load_environment()
     assert str(environment.data_path) == "/from/environment"
+    monkeypatch.setenv("DATA_PATH", "")
+    assert str(load_environment().data_path) == "/from/file"
     assert environment.log_path == tmp_path / "logs"  # relative to the file
