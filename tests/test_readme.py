@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from drawn import draw_face
+from PIL import Image
 from rebuilt import rebuilt_weights, released
 
 from datasets import LABELS
@@ -39,6 +40,13 @@ def test_table_of_datasets():
         assert f"| {labels.title} | {labels.num_classes} | {sizes} | `{name}` | `{labels.head}` |" in README
 
 
+def test_table_of_classes():
+    for labels in LABELS.values():
+        row = next(line for line in README.splitlines() if line.startswith(f"| {labels.title} | {labels.names[0]}"))
+        words = re.sub(r" \([^)]*\)", "", row).strip(" |").partition(" | ")[2]
+        assert words.split(", ") == list(labels.names)
+
+
 def test_every_command_is_understood():
     understood = 0
     for block in code_blocks("bash"):
@@ -48,7 +56,7 @@ def test_every_command_is_understood():
                 if script in words:
                     complete(parser("").parse_args(words[words.index(script) + 1 :]))
                     understood += 1
-    assert understood >= 3
+    assert understood >= 4
 
 
 def test_every_script_exists():
@@ -65,5 +73,7 @@ def test_python_example_runs(tmp_path, monkeypatch, capsys):
     (example,) = code_blocks("python")
     exec(compile(example, "README.md", "exec"), {})
     counts = eval(capsys.readouterr().out)
+    mask = Image.open("face_labels.png")
+    assert (mask.mode, mask.size) == ("P", (512, 512))
     assert list(counts) == list(LABELS["celebamask_hq"].names)
     assert sum(counts.values()) == 512 * 512
