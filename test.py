@@ -50,9 +50,9 @@ def main() -> None:
         if world.is_main:
             prepare_folder(folder)
         model = create_segface(args.model, args.backbone, args.input_resolution, pretrained="none")
-        load_weights(model, checkpoint).to(world.device)
+        load_weights(model, path).to(world.device)
 
-        # Test split
+        # Data and scores
         root = environment.dataset_root(args.dataset)
         dataset = create_dataset(args.dataset, root, args.split, args.input_resolution, augment=False)
         batches = EvalBatches(len(dataset), args.test_bs, world.rank, world.size)
