@@ -1,11 +1,12 @@
-"""Test SegFace: the table of class F1 and mean F1, as published, and results.json.
+"""Test SegFace: the table of class F1 and mean F1, as published, results.json, and pictures.
 
 python test.py --model_path mobilenet_celeba_512
 python test.py --dataset lapa --model swin_base --input_resolution 448 --expt_name lapa
 torchrun --nproc_per_node 8 test.py --model_path logs/ckpts/lapa/model_299.pt --test_bs 16
 
 What the weights say of their dataset, encoder and resolution need not be said again; flags override it. Every image of
-the split counts exactly once. results.json goes beside the weights of a run, or to LOG_PATH/ckpt_path/expt_name.
+the split counts exactly once. results.json and samples/gallery.png go beside the weights of a run, or to
+LOG_PATH/ckpt_path/expt_name.
 """
 
 import argparse
@@ -21,9 +22,11 @@ from utils.config import SettingsError, complete, load_environment, prepare_fold
 from utils.distributed import distributed_world, one_rank_of_a_node_first
 from utils.engine import create_loader, evaluate
 from utils.logging import create_logger, write_json
-from utils.report import hardware, score_table, sha256, versions
+from utils.report import hardware, percent, score_table, sha256, versions
 from utils.reproducibility import set_arithmetic
+from utils.samples import choose, predict
 from utils.sampling import EvalBatches
+from utils.visualize import can_draw, gallery
 
 
 def main() -> None:
@@ -82,6 +85,12 @@ def main() -> None:
             name = "results.json" if args.split == "test" else f"results_{args.split}.json"
             write_json(results, folder / name)
             logger.info(f"wrote {folder / name}")
+            if args.samples and can_draw(logger):
+                picture = folder / "samples" / name.replace("results", "gallery").replace(".json", ".png")
+                rows = predict(model, dataset, choose(dataset, args.samples), world)
+                headline = f"{labels.title} {args.split}, {args.model} at {args.input_resolution}"
+                gallery(rows, labels, picture, f"{headline}: mean F1 {percent(scores['mean_f1']).strip()}")
+                logger.info(f"wrote {picture}")
 
 
 def weights_of_run(args: argparse.Namespace, runs: Path) -> Path:

@@ -5,7 +5,7 @@ torchrun --nproc_per_node 8 train.py --dataset lapa --backbone segface_lapa --mo
 python train.py --dataset helen --model swin_base --train_bs 2 --expt_name helen --resume
 
 DATA_PATH holds the dataset folders and LOG_PATH gets the runs (see .env.example). A run leaves config.json, train.log,
-metrics.jsonl, last.pt, best.pt and model_{epoch}.pt in LOG_PATH/ckpt_path/expt_name.
+metrics.jsonl, curves.png, last.pt, best.pt and model_{epoch}.pt in LOG_PATH/ckpt_path/expt_name.
 """
 
 import time
@@ -25,6 +25,7 @@ from utils.logging import MetricsFile, create_logger, write_json
 from utils.report import hardware, percent, score_table
 from utils.reproducibility import epoch_seed, set_arithmetic
 from utils.sampling import EvalBatches, TrainBatches
+from utils.visualize import can_draw, curves
 
 
 def main() -> None:
@@ -87,6 +88,7 @@ def main() -> None:
         logger.info(f"run {folder} on {world.size} x {hardware(world.device)}")
         for split, dataset in (("train", train_set), ("val", val_set)):
             logger.info(f"{labels.title} {split}: {len(dataset):,} images (published: {labels.sizes[split]:,})")
+        draws = world.is_main and can_draw(logger)
         ddp = DistributedDataParallel(model) if world.size > 1 else model
 
         # Epochs
@@ -118,6 +120,8 @@ def main() -> None:
                 if progress.epoch % args.save_interval == 0 or is_last:
                     checkpoints.save_weights(model, progress, f"model_{epoch}.pt")
                 checkpoints.save_last(model, optimizer, scheduler, progress)
+                if scores and draws:
+                    curves(metrics_file.read(), labels, folder / "curves.png", args.expt_name)
             left = (time.perf_counter() - started) / (progress.epoch - first) * (args.epochs - progress.epoch)
             f1 = f", val mean F1 {percent(scores['mean_f1']).strip()}" if scores else ""
             logger.info(

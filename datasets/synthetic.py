@@ -3,8 +3,8 @@
 python -m datasets.synthetic --layout celebamask_hq --out data/CelebAMask-HQ --train 200 --val 40 --test 40 --size 256
 python -m datasets.synthetic --layout lapa --out data/LaPa --seed 1
 
-A picture depends on the seed, its split and its number alone: it is the same whatever the counts and the layout. The same
-command goes on where it was stopped.
+A picture depends on the seed, its split and its number alone: it is the same whatever the counts and the layout. The
+same command goes on where it was stopped.
 """
 
 import argparse
@@ -34,11 +34,11 @@ from datasets.helen import IMAGE, LABEL, LANDMARK_SCALE, LANDMARKS
 from datasets.labels import canonical_name
 
 SETTINGS, UNFINISHED = "synthetic.json", "unfinished"
-# What each part is in the datasets of eleven classes, where left is the image's left. Ears belong to the face, a hat hides
-# what is under it, and glasses and jewellery are looked through.
+# What each part is in the datasets of eleven classes, where left is the image's left. Ears belong to the face, a hat
+# hides what is under it, and glasses and jewellery are looked through.
 ELEVEN = {
-    "skin": 1, "l_ear": 1, "r_ear": 1, "r_brow": 2, "l_brow": 3, "r_eye": 4, "l_eye": 5, "nose": 6, "u_lip": 7, "mouth": 8,
-    "l_lip": 9, "hair": 10, "neck": 0, "cloth": 0, "hat": 0,
+    "skin": 1, "l_ear": 1, "r_ear": 1, "r_brow": 2, "l_brow": 3, "r_eye": 4, "l_eye": 5, "nose": 6, "u_lip": 7,
+    "mouth": 8, "l_lip": 9, "hair": 10, "neck": 0, "cloth": 0, "hat": 0,
 }  # fmt: skip
 
 
@@ -65,7 +65,7 @@ class Drawing:
 
 
 def paint_label(parts: np.ndarray, values: dict[str, int]) -> np.ndarray:
-    """A label map, uint8 (S, S), from part masks (see Canvas), painted in their order; parts without a value are left out."""
+    """A label map, uint8 (S, S), of part masks (see Canvas) painted in their order, those without a value left out."""
     label = np.zeros(parts.shape, np.uint8)
     for index, part in enumerate(PARTS):
         if part in values:
@@ -130,7 +130,9 @@ def finish(root: Path, drawing: Drawing) -> None:
         write_text(root / MAPPING, mapping)
         write_text(root / PARTITION, partition)
     if drawing.layout == "helen":
-        lines = [(root / UNFINISHED / f"{split}_{number:06d}").read_text().strip() for split, number in drawing.pictures()]
+        lines = [
+            (root / UNFINISHED / f"{split}_{number:06d}").read_text().strip() for split, number in drawing.pictures()
+        ]
         write_text(root / LANDMARKS, lines)
 
 
@@ -183,7 +185,9 @@ def write_dataset(drawing: Drawing, out: Path, workers: int = 1) -> bool:
 
     pictures = list(drawing.pictures())
     job = partial(write_picture, root, drawing)
-    with tqdm(total=len(pictures), desc=f"drawing {LABELS[drawing.layout].title}", unit="img", dynamic_ncols=True) as bar:
+    with tqdm(
+        total=len(pictures), desc=f"drawing {LABELS[drawing.layout].title}", unit="img", dynamic_ncols=True
+    ) as bar:
         if workers == 1:
             for picture in pictures:
                 job(picture)

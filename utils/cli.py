@@ -20,9 +20,12 @@ EXPECTED = (
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call ``main``; what a user can mend ends the process with its message and exit code 1."""
+    """Call ``main``; what a user can mend ends the process with its message and exit code 1, and Ctrl-C with 130."""
     try:
         main()
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped\n")
+        sys.exit(130)
     except EXPECTED as error:
         # An error from a data worker comes wrapped in that worker's traceback; the message is its end.
         message = str(error).rpartition(f"{type(error).__name__}: ")[2].strip()

@@ -64,6 +64,10 @@ class MetricsFile:
         except (json.JSONDecodeError, KeyError, TypeError):  # half a line, of a run that was killed as it wrote
             return float("inf")
 
+    def read(self) -> list[dict[str, Any]]:
+        """All lines."""
+        return [json.loads(line) for line in self.path.read_text().splitlines()]
+
     def append(self, entry: dict[str, Any]) -> None:
         """Add one line."""
         with self.path.open("a", encoding="utf-8") as file:

@@ -29,8 +29,8 @@ class Shape:
 class Canvas:
     """A square picture in the making.
 
-    ``image`` is float32 (S, S, 3) RGB in [0, 1]. ``parts`` is uint32 (S, S): bit k says that the pixel is in the mask of
-    class k of CelebAMask-HQ. As there, masks may overlap; the highest bit is the class that is seen.
+    ``image`` is float32 (S, S, 3) RGB in [0, 1]. ``parts`` is uint32 (S, S): bit k says that the pixel is in the mask
+    of class k of CelebAMask-HQ. As there, masks may overlap; the highest bit is the class that is seen.
     """
 
     def __init__(self, size: int) -> None:
@@ -59,9 +59,9 @@ class Canvas:
         return Shape((y0, y1, x0, x1), coverage)
 
     def paint(self, shape: Shape, colour: np.ndarray, part: str | None = None) -> None:
-        """Paint a colour, RGB (3,) or a whole canvas of them (S, S, 3); the pixels more than half covered become ``part``.
+        """Paint a colour, RGB (3,) or a whole canvas of them (S, S, 3).
 
-        Without a part it is make-up, shade or shine on what is already there.
+        The pixels more than half covered become ``part``; without one it is paint on what is already there.
         """
         if not shape.coverage.size:
             return

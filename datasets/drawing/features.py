@@ -112,9 +112,7 @@ def paint_features(
     paint_mouth(canvas, pose, person, features, generator)
 
 
-def paint_eye(
-    canvas: Canvas, pose: Pose, person: Person, eye: Eye, side: int, generator: np.random.Generator
-) -> None:
+def paint_eye(canvas: Canvas, pose: Pose, person: Person, eye: Eye, side: int, generator: np.random.Generator) -> None:
     """Eyeball, iris, the shadow of the lid, lashes and the crease above."""
     scale = pose.scale
     opening = canvas.polygon(eye.outline)
@@ -172,7 +170,7 @@ def paint_nose(
 
 
 def nose_outlines(pose: Pose, person: Person, features: Features) -> tuple[np.ndarray, np.ndarray]:
-    """Two outlines that cover the nose together: from bridge to wings, and the ridge with the tip, which a turn moves."""
+    """Two outlines that together cover the nose: bridge to wings, and the ridge with the tip, which a turn moves."""
     width, length = person.nose_width, person.nose_length
     right = np.array([(0.08, NOSE_BRIDGE), (0.09, 0.25), (0.15, 0.45), (0.235, 0.57)]) * (width, length)
     sides = [pose.on_face(smooth(right * (side, 1), 5), 0.06) for side in SIDES]
@@ -190,7 +188,9 @@ def paint_mouth(canvas: Canvas, pose: Pose, person: Person, features: Features, 
     if person.mouth_open:
         inner = canvas.polygon(np.concatenate([top, bottom[::-1]]))
         canvas.paint(inner, np.array([0.22, 0.05, 0.05]) * generator.uniform(0.5, 1.3), "mouth")
-        tongue = canvas.polygon(ellipse(0.35 * top[8] + 0.65 * bottom[8] + (0, 0.06 * scale), (0.2 * scale, 0.08 * scale)))
+        tongue = canvas.polygon(
+            ellipse(0.35 * top[8] + 0.65 * bottom[8] + (0, 0.06 * scale), (0.2 * scale, 0.08 * scale))
+        )
         canvas.paint(clip(tongue, inner).times(0.8), np.array([0.65, 0.3, 0.3]))
         if generator.random() < 0.85:
             reach = generator.uniform(0.35, 0.75)

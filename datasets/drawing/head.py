@@ -7,6 +7,11 @@ from datasets.drawing.person import Person, pick
 from datasets.drawing.pose import Pose
 
 SIDES = (-1, 1)  # of the image; the person's right, then the left
+# Points (outwards, down) of an ear.
+EAR_OUTLINE = (
+    (-0.1, -0.2), (0.5, -0.3), (0.95, -0.18), (1.0, 0.05), (0.75, 0.28), (0.5, 0.46), (0.15, 0.56), (-0.1, 0.45),
+)  # fmt: skip
+EAR_INSIDE = ((0.25, -0.1), (0.6, -0.16), (0.75, 0.0), (0.5, 0.22), (0.3, 0.28))
 EAR_OF_SIDE = {-1: "r_ear", 1: "l_ear"}
 
 
@@ -40,7 +45,9 @@ def skin_texture(
     facing = np.clip(across * light[0] + down * light[1] + towards * light[2], 0, 1)
     contrast = generator.uniform(0.35, 0.75)
     brightness = 1.08 - contrast + contrast * facing + 0.16 * np.maximum(facing, 0) ** 24
-    blotches = 0.03 * smooth_noise(generator, canvas.size, (9, 9)) + 0.02 * smooth_noise(generator, canvas.size, (60, 60))
+    blotches = 0.03 * smooth_noise(generator, canvas.size, (9, 9)) + 0.02 * smooth_noise(
+        generator, canvas.size, (60, 60)
+    )
     shade = (brightness + blotches)[..., None]
     # Skin is redder where it is dark.
     return person.skin.astype(np.float32) * shade ** np.array([0.85, 1.0, 1.1], np.float32)
@@ -65,7 +72,9 @@ def paint_neck(canvas: Canvas, pose: Pose, person: Person, skin: np.ndarray, gen
 def paint_cloth(canvas: Canvas, pose: Pose, person: Person, generator: np.random.Generator) -> None:
     """Clothes with one of several necklines, in a plain, striped, checked or blotched cloth."""
     body = pose.of_body()
-    kind = pick(generator, {"crew": 0.35, "v": 0.25, "wide": 0.2 if person.woman else 0.02, "collar": 0.2, "high": 0.06})
+    kind = pick(
+        generator, {"crew": 0.35, "v": 0.25, "wide": 0.2 if person.woman else 0.02, "collar": 0.2, "high": 0.06}
+    )
     if person.necklace:
         kind = pick(generator, {"crew": 0.2, "v": 0.4, "wide": 0.4})
     depth = generator.uniform(0, 0.25)
@@ -109,7 +118,9 @@ def cloth_texture(canvas: Canvas, pose: Pose, person: Person, generator: np.rand
         "checks": lambda: np.clip(across * 2, 0, 1) * 0.5 + np.clip(along * 2, 0, 1) * 0.5,
         "blotches": lambda: np.clip(4 * smooth_noise(generator, canvas.size, (16, 16)), 0, 1),
     }[pick(generator, {"plain": 0.6, "stripes": 0.15, "checks": 0.1, "blotches": 0.15})]()
-    folds = 1 + 0.25 * smooth_noise(generator, canvas.size, (4, 7)) + 0.06 * smooth_noise(generator, canvas.size, (40, 40))
+    folds = (
+        1 + 0.25 * smooth_noise(generator, canvas.size, (4, 7)) + 0.06 * smooth_noise(generator, canvas.size, (40, 40))
+    )
     return ((colour + weights[..., None] * (other - colour)) * folds[..., None]).astype(np.float32)
 
 
@@ -118,17 +129,13 @@ def paint_ears(canvas: Canvas, pose: Pose, person: Person, skin: np.ndarray, bef
     for side in SIDES:
         if (side * np.sin(pose.yaw) > -0.12) != before_head:
             continue
-        outline = ear_points(
-            person, side, [(-0.1, -0.2), (0.5, -0.3), (0.95, -0.18), (1.0, 0.05), (0.75, 0.28), (0.5, 0.46), (0.15, 0.56),
-                           (-0.1, 0.45)]
-        )  # fmt: skip
-        inside = ear_points(person, side, [(0.25, -0.1), (0.6, -0.16), (0.75, 0.0), (0.5, 0.22), (0.3, 0.28)])
+        outline, inside = ear_points(person, side, EAR_OUTLINE), ear_points(person, side, EAR_INSIDE)
         ear = canvas.polygon(pose.project(smooth(outline, 5, closed=True)))
         canvas.paint(ear, skin * np.array([0.97, 0.9, 0.88], np.float32), EAR_OF_SIDE[side])
         canvas.shade(canvas.polygon(pose.project(smooth(inside, 5, closed=True)), blur=0.04 * pose.scale), -0.35)
 
 
-def ear_points(person: Person, side: int, points: list[tuple[float, float]]) -> np.ndarray:
+def ear_points(person: Person, side: int, points: tuple[tuple[float, float], ...]) -> np.ndarray:
     """Points (N, 3) of an ear, given as (outwards, down): it stands off the head, backwards."""
     outwards, down = np.array(points).T
     return np.column_stack([side * (0.98 + 0.2 * outwards), down * person.length, -0.05 - 0.2 * outwards])
@@ -174,8 +181,8 @@ def paint_beard(canvas: Canvas, pose: Pose, person: Person, head: Shape, generat
     length = person.length
     moustache = smooth([(-0.42, 1.0), (-0.25, 0.86), (0, 0.83), (0.25, 0.86), (0.42, 1.0)], 6) * (1, length)
     around = np.array(
-        [(-1.0, 0.2), (-0.9, 0.55), (-0.55, 0.98), (-0.4, 0.86), (0, 0.78), (0.4, 0.86), (0.55, 0.98), (0.9, 0.55), (1.0, 0.2),
-         (1.1, 0.9), (0.7, 1.4), (0, 1.7), (-0.7, 1.4), (-1.1, 0.9)]
+        [(-1.0, 0.2), (-0.9, 0.55), (-0.55, 0.98), (-0.4, 0.86), (0, 0.78), (0.4, 0.86), (0.55, 0.98), (0.9, 0.55),
+         (1.0, 0.2), (1.1, 0.9), (0.7, 1.4), (0, 1.7), (-0.7, 1.4), (-1.1, 0.9)]
     )  # fmt: skip
     outline = ribbon(moustache, 0.13) if person.beard == "moustache" else smooth(around, 4, closed=True) * (1, length)
     shape = canvas.polygon(pose.on_face(outline), blur=0.05 * pose.scale)

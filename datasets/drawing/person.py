@@ -4,12 +4,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# How many of the pictures show each of the rare classes. The rates are those of CelebAMask-HQ, rounded; the attributes of
-# CelebA, from which its pictures are taken, come at 6.5 % (Eyeglasses), 4.8 % (Wearing_Hat), 18.9 % (Wearing_Earrings) and
-# 12.3 % (Wearing_Necklace; Liu et al., ICCV 2015), and half of the necklaces lie outside the closer crop.
+# The share of pictures that show each of the rare classes, about that of CelebAMask-HQ. Of CelebA's pictures, from which
+# those are taken, 6.5 % have the attribute Eyeglasses, 4.8 % Wearing_Hat, 18.9 % Wearing_Earrings and 12.3 %
+# Wearing_Necklace (Liu et al., ICCV 2015); in the closer crop, half of the necklaces are out of sight.
 RATES = {"eye_g": 0.05, "hat": 0.04, "ear_r": 0.20, "neck_l": 0.06}
 
-SKIN_TONES = ((255, 224, 200), (243, 201, 170), (226, 178, 143), (198, 142, 105), (158, 105, 72), (112, 72, 50), (74, 48, 36))
+SKIN_TONES = (
+    (255, 224, 200),
+    (243, 201, 170),
+    (226, 178, 143),
+    (198, 142, 105),
+    (158, 105, 72),
+    (112, 72, 50),
+    (74, 48, 36),
+)
 HAIR_COLOURS = {
     (22, 18, 16): 0.27, (46, 30, 20): 0.24, (82, 54, 33): 0.17, (128, 88, 50): 0.08, (196, 158, 98): 0.08,
     (226, 200, 146): 0.04, (140, 62, 26): 0.04, (120, 116, 112): 0.04, (214, 210, 204): 0.02, (150, 40, 70): 0.01,
@@ -24,7 +32,10 @@ HAIR_STYLES = {
 
 @dataclass(frozen=True)
 class Person:
-    """Colours are RGB in [0, 1]; lengths are in half widths of the head; the other numbers are factors around 1 or in [0, 1]."""
+    """What a person looks like and wears.
+
+    Colours are RGB in [0, 1], lengths in half widths of the head, other numbers factors around 1 or in [0, 1].
+    """
 
     woman: bool
     skin: np.ndarray
@@ -76,8 +87,12 @@ def sample_person(generator: np.random.Generator) -> Person:
         return float(np.clip(normal(1, spread), 1 - 2 * spread, 1 + 2 * spread))
 
     woman = bool(chance() < 0.5)
-    skin = jitter(generator, blend_of(SKIN_TONES, uniform(0, len(SKIN_TONES) - 1)), 0.03)
-    hair = jitter(generator, pick(generator, HAIR_COLOURS) / 255, 0.04)
+    tone = uniform(0, len(SKIN_TONES) - 1)
+    skin = jitter(generator, blend_of(SKIN_TONES, tone), 0.02)
+    dark = chance() < 0.15 * tone  # darker skin mostly goes with darker hair
+    hair = jitter(
+        generator, pick(generator, dict(list(HAIR_COLOURS.items())[:3]) if dark else HAIR_COLOURS) / 255, 0.03
+    )
     natural = skin * (0.88, 0.66, 0.64) + (0.02, 0.0, 0.01)
     lipstick = np.array([uniform(0.45, 0.85), uniform(0.05, 0.3), uniform(0.1, 0.4)])
     painted = uniform(0.3, 0.8) if woman and chance() < 0.45 else 0.0

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from datasets.drawing.accessories import paint_earrings, paint_glasses, paint_hat, paint_necklace
-from datasets.drawing.canvas import PARTS, Canvas, ellipse, smooth_noise
+from datasets.drawing.canvas import Canvas, ellipse, smooth_noise
 from datasets.drawing.features import Features, paint_features, place_features
 from datasets.drawing.hair import HANGING, Hair
 from datasets.drawing.head import SIDES, face_contour, paint_cloth, paint_ears, paint_head, paint_neck, skin_texture
@@ -31,7 +31,7 @@ class DrawnFace:
 
 
 def draw_face(generator: np.random.Generator, size: int) -> DrawnFace:
-    """Draw a face with all that the generator decides, on a square of ``size`` pixels; the size changes nothing else."""
+    """Draw a face as the generator decides, on a square of ``size`` pixels, which decides nothing but the sharpness."""
     person = sample_person(generator)
     pose = sample_pose(generator, person, size)
     canvas = Canvas(size)
@@ -106,7 +106,10 @@ def paint_background(canvas: Canvas, person: Person, generator: np.random.Genera
     elif kind == "lights":
         for _ in range(generator.integers(6, 20)):
             disc = ellipse(generator.uniform(0, size, 2), generator.uniform(0.02, 0.1) * size)
-            canvas.paint(canvas.polygon(disc, blur=generator.uniform(0.005, 0.03) * size).times(generator.uniform(0.3, 0.9)), colour())
+            canvas.paint(
+                canvas.polygon(disc, blur=generator.uniform(0.005, 0.03) * size).times(generator.uniform(0.3, 0.9)),
+                colour(),
+            )
     elif kind == "room":
         for _ in range(generator.integers(3, 9)):
             (x, y), (w, h) = generator.uniform(-0.1, 1, 2) * size, generator.uniform(0.05, 0.6, 2) * size
@@ -120,7 +123,7 @@ def photograph(canvas: Canvas, generator: np.random.Generator) -> tuple[np.ndarr
     size, image = canvas.size, np.clip(canvas.image, 0, 1)
     angle, fall = generator.uniform(0, 2 * np.pi), generator.uniform(0, 0.4)
     side = np.cos(angle) * (canvas.x / size - 0.5) + np.sin(angle) * (canvas.y / size - 0.5)
-    cast = np.exp(generator.normal(0, 0.05, 3)) * generator.uniform(0.75, 1.05)
+    cast = np.exp(generator.normal(0, 0.035, 3)) * generator.uniform(0.75, 1.05)
     image = image * ((1 + fall * side)[..., None] * cast).astype(np.float32)
     image = np.clip(image, 0, 1) ** np.float32(generator.uniform(0.8, 1.25))
     if generator.random() < 0.04:
@@ -132,11 +135,3 @@ def photograph(canvas: Canvas, generator: np.random.Generator) -> tuple[np.ndarr
     image = image + generator.standard_normal((size, size, 1), np.float32) * grain
     image += generator.standard_normal((size, size, 3), np.float32) * (grain / 2)
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8), int(generator.integers(70, 96))
-
-
-def label_of(parts: np.ndarray) -> np.ndarray:
-    """The class of CelebAMask-HQ that each pixel shows, uint8 (S, S): the highest bit of ``parts``."""
-    label = np.zeros(parts.shape, np.uint8)
-    for index in range(1, len(PARTS)):
-        label[(parts >> np.uint32(index)) & np.uint32(1) > 0] = index
-    return label

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# See everything work, without any data: set up, draw faces, train on them, test, and make pictures of the result.
+#   bash scripts/demo.sh                             all of it; after Ctrl-C the same command goes on where it was
+#   bash scripts/demo.sh --epochs 5                  flags go to train.py
+#   bash scripts/demo.sh --dataset lapa              the same with the layout, classes and landmarks of LaPa, or helen
+#   DEMO=/tmp/demo TRAIN=64 bash scripts/demo.sh     another folder than demo/; TRAIN, VAL and TEST are numbers of faces
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+dataset=celebamask_hq
+for ((i = 1; i <= $#; i++)); do
+    case "${!i}" in
+    --dataset) next=$((i + 1)) && dataset=${!next:-} ;;
+    --dataset=*) dataset=${!i#*=} ;;
+    esac
+done
+
+if [ "${CONDA_DEFAULT_ENV:-}" != segface ]; then
+    bash scripts/setup.sh
+fi
+source scripts/launch.sh
+export DATA_PATH=${DEMO:-demo}/data LOG_PATH=${DEMO:-demo}/logs
+run=demo_$dataset
+
+echo "1/3  Drawing faces"
+python -m datasets.synthetic --layout "$dataset" --out "$DATA_PATH/$dataset" --size 256 --seed 0 \
+    --train "${TRAIN:-1200}" --val "${VAL:-60}" --test "${TEST:-200}"
+
+echo "2/3  Training"
+python train.py --expt_name "$run" --dataset "$dataset" --model mobilenet --pretrained none --input_resolution 128 \
+    --lr 1e-3 --lr_schedule 4,5 --epochs 6 --train_bs 8 --val_bs 8 --num_workers 1 --save_interval 1000 --resume "$@"
+
+echo "3/3  Testing on faces that it has not seen"
+python test.py --expt_name "$run" --dataset "$dataset" --test_bs 8 --num_workers 1 --samples 8 "$@"

@@ -1,0 +1,152 @@
+"""Colours, overlays, galleries and curves."""
+
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets import LABELS
+from utils.visualize import GalleryRow, can_draw, colourise, curves, gallery, overlay, with_legend
+
+CELEB = LABELS["celebamask_hq"]
+# Colour vision deficiencies at full strength, on linear RGB (Machado, Oliveira and Fernandes, IEEE TVCG 2009, table 1).
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+def cielab(rgb, vision):
+    """CIE 1976 L*a*b* (D65) of sRGB colours (N, 3), 0 to 255, as seen with a kind of colour vision."""
+    rgb = np.asarray(rgb) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(VISION[vision]), 0, 1)
+    to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    xyz = seen @ np.transpose(to_xyz) / [0.95047, 1, 1.08883]
+    f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], -1)
+
+
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize("dataset", LABELS)
+def test_any_two_classes_are_told_apart_with_any_colour_vision(dataset, vision):
+    colours = cielab(LABELS[dataset].palette, vision)
+    distances = np.linalg.norm(colours[:, None] - colours, axis=-1)[np.triu_indices(len(colours), 1)]
+    assert distances.min() > 18  # 2.3 is just noticeable; eight times that
+
+
+def test_a_part_has_the_same_colour_in_every_dataset():
+    celeb = dict(zip(CELEB.names, CELEB.palette, strict=True))
+    same = {"background": "background", "face_lr_rr": "skin", "lb": "l_brow", "rb": "r_brow", "le": "l_eye",
+            "re": "r_eye", "nose": "nose", "ul": "u_lip", "im": "mouth", "ll": "l_lip", "hair": "hair"}  # fmt: skip
+    assert [celeb[same[name]] for name in LABELS["lapa"].names] == list(LABELS["lapa"].palette)
+    assert LABELS["helen"].palette == LABELS["lapa"].palette
+
+
+@pytest.mark.parametrize("dataset", LABELS)
+def test_colourise_paints_each_class_in_its_colour(dataset):
+    labels = LABELS[dataset]
+    values = np.array([[*range(labels.num_classes), 255]])
+    assert [tuple(colour) for colour in colourise(values, labels)[0]] == [*labels.palette, (255, 255, 255)]
+    assert colourise(values.astype(np.uint8), labels).dtype == np.uint8
+
+
+@pytest.mark.parametrize("value", [11, 254, 256, -1])
+def test_colourise_refuses_what_is_no_class(value):
+    with pytest.raises(ValueError, match=str(value)):
+        colourise(np.full((2, 2), value), LABELS["lapa"])
+
+
+def test_overlay_leaves_background_and_blends_the_rest():
+    image = np.full((20, 20, 3), 100, np.uint8)
+    label = np.zeros((20, 20), np.uint8)
+    label[5:15, 5:15] = 2
+    label[0, 0] = 255
+    result = overlay(image, label, CELEB, opacity=0.5)
+    assert result.dtype == np.uint8
+    assert (result[label == 0] == 100).all()
+    assert (result[0, 0] == 100).all()
+    assert np.abs(result[10, 10] - (100 + np.array(CELEB.palette[2])) / 2).max() <= 0.5
+    assert tuple(result[5, 10]) == CELEB.palette[2]  # the edge
+    assert (image == 100).all()
+    with pytest.raises(ValueError, match="same height and width"):
+        overlay(image, label[:10], CELEB)
+
+
+@pytest.mark.parametrize("height", [40, 512])
+def test_legend_shows_the_colour_of_every_class_beside_the_picture(height):
+    picture = np.full((height, 60, 3), 7, np.uint8)
+    result = with_legend(picture, CELEB)
+    assert (result[:height, :60] == 7).all()
+    strip = {tuple(colour) for colour in result[:, 60:].reshape(-1, 3)}
+    assert set(CELEB.palette) <= strip
+    few = {tuple(colour) for colour in with_legend(picture, CELEB, present={0, 14})[:, 60:].reshape(-1, 3)}
+    assert {CELEB.palette[0], CELEB.palette[14]} <= few
+    assert CELEB.palette[15] not in few
+
+
+@pytest.mark.parametrize(("dataset", "count", "across"), [("celebamask_hq", 5, 2), ("lapa", 1, 2), ("helen", 2, 1)])
+def test_gallery_shows_pictures_truth_prediction_and_legend(tmp_path, dataset, count, across):
+    labels = LABELS[dataset]
+    truth = np.arange(64 * 64).reshape(64, 64) // 64 % labels.num_classes
+    rows = [
+        GalleryRow(f"face {k}", np.full((64, 64, 3), 90, np.uint8), truth, np.full_like(truth, 3)) for k in range(count)
+    ]
+    file = tmp_path / "new" / "gallery.png"
+    gallery(rows, labels, file, "a title", across)
+    colours = {tuple(colour) for colour in np.asarray(Image.open(file).convert("RGB")).reshape(-1, 3)}
+    assert set(labels.palette) | {(90, 90, 90)} <= colours
+    assert [path.name for path in file.parent.iterdir()] == ["gallery.png"]
+
+
+def entry(epoch, lr=1e-3, val=None):
+    return {"epoch": epoch, "lr": lr, "loss": 1 / (1 + epoch), "ce": 0.5, "dice": 0.4, "val": val}
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [],
+        [entry(0)],
+        [
+            entry(0, val={"mean_f1": 0.3, "long_tail_f1": None}),
+            entry(1),
+            entry(2, 1e-4, {"mean_f1": 0.5, "long_tail_f1": 0.1}),
+        ],
+        [entry(0, val={"mean_f1": None, "long_tail_f1": None})],
+    ],
+    ids=["nothing", "not validated", "three epochs", "absent classes"],
+)
+def test_curves_of_any_run_can_be_drawn(tmp_path, entries):
+    curves(entries, CELEB, tmp_path / "curves.png", "a run")
+    assert Image.open(tmp_path / "curves.png").size == (1000, 400)
+
+
+def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
+    file = tmp_path / "curves.png"
+    curves([entry(0)], CELEB, file)
+    before = file.read_bytes()
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        curves([entry(0), entry(1)], CELEB, file)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_run_can_do_without_matplotlib(monkeypatch, caplog):
+    logger = logging.getLogger("test")
+    assert can_draw(logger)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with caplog.at_level(logging.INFO):
+        assert not can_draw(logger)
+    assert "pip install matplotlib" in caplog.text
+
+
+def test_importing_costs_no_matplotlib():
+    code = "import sys, utils.visualize; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,209 @@
+"""Pictures for people: label maps in colour, overlays with a legend, galleries and training curves.
+
+A class has the colour that ``datasets/labels.py`` gives it, in every picture. Nothing here needs a display.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from logging import Logger
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from datasets.labels import IGNORE, Labels
+from network.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+IGNORED = (255, 255, 255)  # the colour of pixels that count in no metric
+DPI = 100
+# Okabe and Ito's colours, told apart with any kind of colour vision.
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#888888"
+
+
+@dataclass(frozen=True)
+class GalleryRow:
+    """A picture, uint8 (H, W, 3) RGB, with its true and predicted label map, integers (H, W)."""
+
+    name: str
+    image: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
+
+
+def can_draw(logger: Logger) -> bool:
+    """Whether there is matplotlib, which a run can do without; if not, that is logged."""
+    there = importlib.util.find_spec("matplotlib") is not None
+    if not there:
+        logger.info("no pictures, as matplotlib is not installed (pip install matplotlib)")
+    return there
+
+
+def colourise(label: np.ndarray, labels: Labels) -> np.ndarray:
+    """A label map (H, W), integers, in the colours of its classes: uint8 (H, W, 3) RGB; pixels to ignore are white.
+
+    Raises ValueError for a value that is no class.
+    """
+    table = np.full((IGNORE + 1, 3), -1, np.int16)
+    table[: labels.num_classes] = labels.palette
+    table[IGNORE] = IGNORED
+    if label.size and not 0 <= label.min() <= label.max() <= IGNORE:
+        raise ValueError(f"label values from {label.min()} to {label.max()}; expected 0 to {labels.num_classes - 1}")
+    colours = table[label]
+    if (colours < 0).any():
+        wrong = label[(colours < 0).any(-1)].flat[0]
+        raise ValueError(f"label value {wrong}; {labels.title} has classes 0 to {labels.num_classes - 1}")
+    return colours.astype(np.uint8)
+
+
+def overlay(image: np.ndarray, label: np.ndarray, labels: Labels, opacity: float = 0.55) -> np.ndarray:
+    """A picture, uint8 (H, W, 3) RGB, with the colours of its classes laid over it; the background stays as it is.
+
+    ``opacity`` is that of the colours; along the edge of a class they are opaque, so that small parts stay visible.
+    """
+    if image.shape[:2] != label.shape:
+        raise ValueError(f"image {image.shape} and label {label.shape}; expected the same height and width")
+    edge = np.zeros(label.shape, bool)
+    edge[1:] |= label[1:] != label[:-1]
+    edge[:, 1:] |= label[:, 1:] != label[:, :-1]
+    alpha = np.where(edge, 1.0, opacity) * ((label != 0) & (label != IGNORE))
+    mixed = image + alpha[..., None] * (colourise(label, labels).astype(np.float32) - image)
+    return np.round(mixed).astype(np.uint8)
+
+
+def with_legend(picture: np.ndarray, labels: Labels, present: Iterable[int] | None = None) -> np.ndarray:
+    """A picture, uint8 (H, W, 3), with the names and colours of the classes to its right: uint8 (H', W', 3).
+
+    ``present`` are the classes to name, all by default. A low picture gets a white margin below, so that the legend can
+    be read.
+    """
+    from matplotlib.figure import Figure
+
+    present = range(labels.num_classes) if present is None else sorted(present)
+    height = max(picture.shape[0], 17 * len(present) + 16)
+    figure = Figure(figsize=(1.3, height / DPI), dpi=DPI)
+    figure.legend(
+        handles=patches(labels, present),
+        loc="upper left",
+        bbox_to_anchor=(0, 1),
+        frameon=False,
+        fontsize=min(12, 0.5 * height / len(present)),
+        handlelength=1.2,
+        labelspacing=0.35,
+    )
+    strip = to_array(figure)
+    canvas = np.full((height, picture.shape[1] + strip.shape[1], 3), 255, np.uint8)
+    canvas[: picture.shape[0], : picture.shape[1]] = picture
+    canvas[:, picture.shape[1] :] = strip
+    return canvas
+
+
+def patches(labels: Labels, classes: Iterable[int]) -> list:
+    """A handle for a legend for each of the classes."""
+    from matplotlib.patches import Patch
+
+    colours = [[value / 255 for value in colour] for colour in labels.palette]
+    return [Patch(facecolor=colours[k], edgecolor=GREY, linewidth=0.5, label=labels.names[k]) for k in classes]
+
+
+def to_array(figure: Figure) -> np.ndarray:
+    """A figure as uint8 (H, W, 3)."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=figure.dpi)
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=figure.dpi)
+
+
+def gallery(rows: Sequence[GalleryRow], labels: Labels, path: Path, title: str = "", across: int = 2) -> None:
+    """Write pictures with truth and prediction beside them, ``across`` in a line, over a legend of all classes."""
+    from matplotlib.figure import Figure
+
+    lines = -(-len(rows) // across)
+    side, top, bottom = 1.7, 0.5, 0.75  # inches
+    height = lines * (side + 0.08) + top + bottom
+    figure = Figure(figsize=(3 * across * (side + 0.08), height), dpi=DPI)
+    axes = figure.subplots(lines, 3 * across, squeeze=False)
+    figure.subplots_adjust(0.005, bottom / height, 0.995, 1 - top / height, wspace=0.04, hspace=0.04)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for number, row in enumerate(rows):
+        line, column = divmod(number, across)
+        panels = {
+            "picture": row.image,
+            "truth": colourise(row.truth, labels),
+            "prediction": colourise(row.prediction, labels),
+        }
+        for axis, (name, picture) in zip(axes[line, 3 * column :], panels.items(), strict=False):
+            axis.imshow(picture)
+            if line == 0:
+                axis.set_title(name, fontsize=11)
+        name_on(axes[line, 3 * column], row.name)
+    figure.suptitle(title, fontsize=11, y=1 - 0.06 / height, va="top")
+    figure.legend(
+        handles=patches(labels, range(labels.num_classes)),
+        loc="lower center",
+        ncols=-(-labels.num_classes // 2) if across > 1 else 6,
+        frameon=False,
+        fontsize=10,
+        handlelength=1.2,
+        columnspacing=1.2,
+    )
+    save(figure, path)
+
+
+def name_on(axis: Axes, name: str) -> None:
+    """A picture's name in its corner."""
+    box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1.5}
+    axis.text(0.02, 0.97, name, transform=axis.transAxes, fontsize=7, va="top", bbox=box)
+
+
+def curves(entries: Sequence[dict[str, Any]], labels: Labels, path: Path, title: str = "") -> None:
+    """Write the curves of a run: the training loss, and the validation F1, over epochs.
+
+    ``entries`` are the lines of ``metrics.jsonl``. Dotted lines mark the epochs at which the learning rate fell.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(10, 4), dpi=DPI, layout="constrained")
+    loss, f1 = figure.subplots(1, 2)
+    epochs = [entry["epoch"] + 1 for entry in entries]
+    for key, name, colour in (("loss", "loss", BLUE), ("ce", "cross-entropy", ORANGE), ("dice", "Dice", GREEN)):
+        loss.plot(epochs, [entry[key] for entry in entries], color=colour, label=name, marker=".")
+    loss.set_ylabel("training loss")
+    loss.set_ylim(bottom=0)
+
+    validated = [entry for entry in entries if entry["val"]]
+    means = {"mean_f1": ("mean F1", BLUE)}
+    if labels.long_tail:
+        means["long_tail_f1"] = ("long-tail mean F1", ORANGE)
+    for key, (name, colour) in means.items():
+        points = [(entry["epoch"] + 1, 100 * entry["val"][key]) for entry in validated if entry["val"][key] is not None]
+        f1.plot(*(zip(*points, strict=True) if points else ([], [])), color=colour, label=name, marker=".")
+    f1.set_ylabel("validation F1, percent")
+    f1.set_ylim(0, 100)
+
+    for axis in (loss, f1):
+        for before, after in itertools.pairwise(entries):
+            if after["lr"] < before["lr"]:
+                axis.axvline(before["epoch"] + 1, color=GREY, linestyle=":", linewidth=1)
+        axis.set_xlabel("epochs")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.suptitle(title, fontsize=11)
+    save(figure, path)
