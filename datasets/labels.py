@@ -31,12 +31,14 @@ class Labels:
         return len(self.names)
 
 
-# Colours of the classes that the three datasets share; left and right of a pair are shades of one hue.
-BACKGROUND, SKIN, HAIR, NOSE = (0, 0, 0), (233, 188, 160), (110, 62, 24), (214, 120, 70)
-LEFT_BROW, RIGHT_BROW, LEFT_EYE, RIGHT_EYE = (0, 114, 178), (86, 180, 233), (0, 128, 60), (120, 215, 130)
-UPPER_LIP, MOUTH, LOWER_LIP = (240, 100, 150), (130, 0, 40), (200, 20, 80)
+# Colours of the classes that the three datasets share; left and right, the person's own, are shades of one hue. Skin,
+# hair and lips look like themselves; with that, all are as far apart as a search could put them, in CIELAB, for normal
+# vision and for the three kinds of colour blindness (Machado et al., IEEE TVCG 2009).
+BACKGROUND, SKIN, HAIR, NOSE = (0, 0, 0), (255, 218, 188), (91, 47, 3), (192, 85, 13)
+LEFT_BROW, RIGHT_BROW, LEFT_EYE, RIGHT_EYE = (30, 87, 180), (107, 184, 218), (0, 135, 92), (185, 255, 113)
+UPPER_LIP, MOUTH, LOWER_LIP = (175, 74, 144), (118, 15, 70), (204, 0, 62)
 ELEVEN_COLOURS = (
-    BACKGROUND, SKIN, LEFT_BROW, RIGHT_BROW, LEFT_EYE, RIGHT_EYE, NOSE, UPPER_LIP, MOUTH, LOWER_LIP, HAIR,
+    BACKGROUND, SKIN, RIGHT_BROW, LEFT_BROW, RIGHT_EYE, LEFT_EYE, NOSE, UPPER_LIP, MOUTH, LOWER_LIP, HAIR,
 )  # fmt: skip
 
 LABELS = {
@@ -49,9 +51,9 @@ LABELS = {
             "mouth", "l_lip", "u_lip", "hair", "eye_g", "hat", "ear_r", "neck_l",
         ),
         palette=(
-            BACKGROUND, (178, 130, 105), SKIN, (95, 95, 165), (150, 110, 200), (205, 180, 240), LEFT_BROW, RIGHT_BROW,
-            LEFT_EYE, RIGHT_EYE, NOSE, MOUTH, LOWER_LIP, UPPER_LIP, HAIR, (0, 220, 220), (150, 150, 150),
-            (255, 225, 25), (230, 160, 0),
+            BACKGROUND, (237, 158, 105), SKIN, (28, 16, 156), (71, 32, 107), (189, 141, 255), LEFT_BROW, RIGHT_BROW,
+            LEFT_EYE, RIGHT_EYE, NOSE, MOUTH, LOWER_LIP, UPPER_LIP, HAIR, (111, 255, 251), (157, 174, 167),
+            (221, 250, 10), (205, 174, 3),
         ),
         pairs=(("l_ear", "r_ear"), ("l_brow", "r_brow"), ("l_eye", "r_eye")),
         sizes={"train": 24183, "val": 2993, "test": 2824},

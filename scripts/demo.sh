@@ -7,20 +7,28 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-dataset=celebamask_hq
-for ((i = 1; i <= $#; i++)); do
-    case "${!i}" in
-    --dataset) next=$((i + 1)) && dataset=${!next:-} ;;
-    --dataset=*) dataset=${!i#*=} ;;
-    esac
-done
+# flag NAME DEFAULT [arguments]: what the arguments say of --NAME.
+flag() {
+    local name=$1 value=$2
+    shift 2
+    while [ $# -gt 0 ]; do
+        case "$1" in
+        "--$name") value=${2:-} ;;
+        "--$name="*) value=${1#*=} ;;
+        esac
+        shift
+    done
+    echo "$value"
+}
+dataset=$(flag dataset celebamask_hq "$@")
+run=$(flag expt_name "demo_$dataset" "$@")
 
 if [ "${CONDA_DEFAULT_ENV:-}" != segface ]; then
     bash scripts/setup.sh
 fi
 source scripts/launch.sh
 export DATA_PATH=${DEMO:-demo}/data LOG_PATH=${DEMO:-demo}/logs
-run=demo_$dataset
+workers=$(python -c 'import os; print(min(8, max(1, os.cpu_count() // 2)))')
 
 echo "1/3  Drawing faces"
 python -m datasets.synthetic --layout "$dataset" --out "$DATA_PATH/$dataset" --size 256 --seed 0 \
@@ -28,7 +36,13 @@ python -m datasets.synthetic --layout "$dataset" --out "$DATA_PATH/$dataset" --s
 
 echo "2/3  Training"
 python train.py --expt_name "$run" --dataset "$dataset" --model mobilenet --pretrained none --input_resolution 128 \
-    --lr 1e-3 --lr_schedule 4,5 --epochs 6 --train_bs 8 --val_bs 8 --num_workers 1 --save_interval 1000 --resume "$@"
+    --lr 1e-3 --lr_schedule 4,5 --epochs 6 --train_bs 8 --val_bs 8 --num_workers "$workers" --save_interval 1000 \
+    --resume "$@"
 
 echo "3/3  Testing on faces that it has not seen"
-python test.py --expt_name "$run" --dataset "$dataset" --test_bs 8 --num_workers 1 --samples 8 "$@"
+python test.py --expt_name "$run" --dataset "$dataset" --test_bs 8 --num_workers "$workers" "$@"
+
+folder=$LOG_PATH/$(flag ckpt_path ckpts "$@")/$run
+echo
+echo "Look at  $folder/samples/gallery.png   faces with truth and prediction"
+echo "         $folder/curves.png            how the training went"

@@ -129,7 +129,7 @@ def paint_earrings(canvas: Canvas, pose: Pose, person: Person, side: int, style:
         )
 
     if person.earrings == "stud":
-        radius = 0.075 * size * scale
+        radius = 0.09 * size * scale
         paint(ellipse(lobe, radius), colour if style.random() < 0.5 else gem * 0.4 + 0.6)
         shine(lobe, radius)
     elif person.earrings == "hoop":
@@ -137,13 +137,13 @@ def paint_earrings(canvas: Canvas, pose: Pose, person: Person, side: int, style:
         turned = 0.35 + 0.6 * abs(np.sin(pose.yaw))
         ring = ellipse((0, 0), (radius * turned, radius), 40)
         ring = np.concatenate([ring, ring[:1]]) + lobe + (0, radius)
-        paint(ribbon(ring, style.uniform(0.045, 0.08) * scale), colour)
+        paint(ribbon(ring, style.uniform(0.055, 0.09) * scale), colour)
         shine(lobe + (-radius * turned, radius), 0.06 * scale)
     else:
         length = style.uniform(0.1, 0.4) * size
-        radius = np.array([style.uniform(0.05, 0.09), style.uniform(0.07, 0.16)]) * size * scale
+        radius = np.array([style.uniform(0.06, 0.1), style.uniform(0.09, 0.17)]) * size * scale
         end = lobe + (0, length * scale)
-        paint(ribbon(np.stack([lobe, end]), 0.04 * scale), colour)
+        paint(ribbon(np.stack([lobe, end]), 0.045 * scale), colour)
         paint(ellipse(lobe, 0.045 * scale, 16), colour)
         paint(ellipse(end + (0, radius[1]), tuple(radius)), gem if style.random() < 0.6 else colour)
         shine(end + (0, radius[1]), radius[0])
@@ -162,7 +162,7 @@ def paint_necklace(canvas: Canvas, pose: Pose, person: Person, generator: np.ran
     shadow = canvas.polygon(ribbon(points + (0, 0.04 * scale), 0.06 * scale), blur=0.02 * scale)
     canvas.shade(shadow, -0.25)
     if person.necklace == "pearls":
-        radius = generator.uniform(0.05, 0.085) * scale
+        radius = generator.uniform(0.055, 0.085) * scale
         length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
         at = np.arange(0, length[-1], 1.9 * radius)
         centres = np.column_stack([np.interp(at, length, points[:, k]) for k in (0, 1)])
@@ -173,7 +173,7 @@ def paint_necklace(canvas: Canvas, pose: Pose, person: Person, generator: np.ran
                 canvas.polygon(ellipse(centre - 0.3 * radius, 0.4 * radius, 10), blur=0.3), np.minimum(colour * 1.3, 1)
             )
         return
-    width = generator.uniform(0.05, 0.11) if person.necklace == "chain" else 0.04
+    width = generator.uniform(0.06, 0.12) if person.necklace == "chain" else 0.05
     canvas.paint(canvas.polygon(ribbon(points, width * scale)), colour, "neck_l")
     links = canvas.polygon(*(ellipse(point, 0.25 * width * scale, 8) for point in points[::2]))
     canvas.paint(links.times(0.8), np.minimum(colour * 1.5, 1))

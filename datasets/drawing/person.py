@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The share of pictures that show each of the rare classes, about that of CelebAMask-HQ. Of CelebA's pictures, from which
-# those are taken, 6.5 % have the attribute Eyeglasses, 4.8 % Wearing_Hat, 18.9 % Wearing_Earrings and 12.3 %
+# The share of pictures that show each of the rare classes, about that of CelebAMask-HQ. Of CelebA's pictures, from
+# which those are taken, 6.5 % have the attribute Eyeglasses, 4.8 % Wearing_Hat, 18.9 % Wearing_Earrings and 12.3 %
 # Wearing_Necklace (Liu et al., ICCV 2015); in the closer crop, half of the necklaces are out of sight.
 RATES = {"eye_g": 0.05, "hat": 0.04, "ear_r": 0.20, "neck_l": 0.06}
 

@@ -42,8 +42,8 @@ def test_any_two_classes_are_told_apart_with_any_colour_vision(dataset, vision):
 
 def test_a_part_has_the_same_colour_in_every_dataset():
     celeb = dict(zip(CELEB.names, CELEB.palette, strict=True))
-    same = {"background": "background", "face_lr_rr": "skin", "lb": "l_brow", "rb": "r_brow", "le": "l_eye",
-            "re": "r_eye", "nose": "nose", "ul": "u_lip", "im": "mouth", "ll": "l_lip", "hair": "hair"}  # fmt: skip
+    same = {"background": "background", "face_lr_rr": "skin", "lb": "r_brow", "rb": "l_brow", "le": "r_eye",
+            "re": "l_eye", "nose": "nose", "ul": "u_lip", "im": "mouth", "ll": "l_lip", "hair": "hair"}  # fmt: skip
     assert [celeb[same[name]] for name in LABELS["lapa"].names] == list(LABELS["lapa"].palette)
     assert LABELS["helen"].palette == LABELS["lapa"].palette
 
