@@ -33,7 +33,7 @@ from datasets.drawing.landmarks import landmarks_68, landmarks_106
 from datasets.helen import IMAGE, LABEL, LANDMARK_SCALE, LANDMARKS
 from datasets.labels import canonical_name
 
-SETTINGS, UNFINISHED = "synthetic.json", "unfinished"
+SETTINGS, UNFINISHED, WAITING = "synthetic.json", "unfinished", "waiting"
 # What each part is in the datasets of eleven classes, where left is the image's left. Ears belong to the face, a hat
 # hides what is under it, and glasses and jewellery are looked through.
 ELEVEN = {
@@ -73,9 +73,14 @@ def paint_label(parts: np.ndarray, values: dict[str, int]) -> np.ndarray:
     return label
 
 
+def hq_index(split: str, number: int) -> int:
+    """The index of a picture in CelebAMask-HQ, chosen so that no count moves a picture to another name."""
+    return 3 * number + int(SPLIT_CODES[split])
+
+
 def write_celebamask_hq(root: Path, drawing: Drawing, split: str, number: int) -> None:
     """The image, and a mask of half its side for each part in it."""
-    index = 3 * number + int(SPLIT_CODES[split])  # so that no count moves a picture to another name
+    index = hq_index(split, number)
     image = root / IMAGES / f"{index}.jpg"
     if image.exists():
         return
@@ -112,7 +117,7 @@ def write_helen(root: Path, drawing: Drawing, split: str, number: int) -> None:
     face = drawing.face(split, number)
     save_label(paint_label(face.parts, ELEVEN), root / split / f"{name}{LABEL}")
     numbers = " ".join(f"{value:.3f}" for value in (LANDMARK_SCALE * landmarks_68(face)).flatten())
-    write_text(root / UNFINISHED / name, [f"{numbers} {name}"])
+    write_text(root / WAITING / name, [f"{numbers} {name}"])
     save_image(face, image, root)
 
 
@@ -120,20 +125,21 @@ WRITERS = {"celebamask_hq": write_celebamask_hq, "lapa": write_lapa, "helen": wr
 
 
 def finish(root: Path, drawing: Drawing) -> None:
-    """Write the files that list all pictures."""
+    """Write the files that list all pictures, and tidy up."""
     if drawing.layout == "celebamask_hq":
         mapping, partition = ["idx     orig_idx    orig_file"], []
         for split, number in drawing.pictures():
-            index = 3 * number + int(SPLIT_CODES[split])
+            index = hq_index(split, number)
             mapping.append(f"{index:<8}{index + 1:<12}{index + 1:06d}.jpg")
             partition.append(f"{index + 1:06d}.jpg {SPLIT_CODES[split]}")
         write_text(root / MAPPING, mapping)
         write_text(root / PARTITION, partition)
-    if drawing.layout == "helen":
-        lines = [
-            (root / UNFINISHED / f"{split}_{number:06d}").read_text().strip() for split, number in drawing.pictures()
-        ]
-        write_text(root / LANDMARKS, lines)
+    if drawing.layout == "helen" and not (root / LANDMARKS).exists():
+        names = [f"{split}_{number:06d}" for split, number in drawing.pictures()]
+        whole = root / WAITING / LANDMARKS
+        write_text(whole, [(root / WAITING / name).read_text().strip() for name in names])
+        whole.replace(root / LANDMARKS)
+    shutil.rmtree(root / WAITING, ignore_errors=True)
 
 
 def save_label(label: np.ndarray, path: Path) -> None:
@@ -144,7 +150,7 @@ def save_label(label: np.ndarray, path: Path) -> None:
 
 def save_image(face: DrawnFace, path: Path, root: Path) -> None:
     """Save a picture, after all else that belongs to it: where it lies, everything is done."""
-    unfinished = root / UNFINISHED / f"{os.getpid()}.jpg"
+    unfinished = root / WAITING / f"{os.getpid()}.jpg"
     for folder in (path.parent, unfinished.parent):
         folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(face.image).save(unfinished, quality=face.jpeg_quality)
@@ -171,23 +177,22 @@ def in_worker() -> None:
 def write_dataset(drawing: Drawing, out: Path, workers: int = 1) -> bool:
     """Draw a dataset into the folder ``out``, with a progress bar; False if it was there already.
 
-    It grows in ``out.partial`` and is renamed when it is whole. Raises DataError if either holds something else.
+    It grows in ``out/unfinished``, so that a reader meets all of it or nothing. Raises DataError if ``out`` holds
+    something else.
     """
-    root = out.with_name(f"{out.name}.partial")
     settings = json.dumps(asdict(drawing), indent=2) + "\n"
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        check_settings(out, settings)
-        return False
-    if root.exists():
-        check_settings(root, settings)
+    root = out / UNFINISHED
+    if out.exists():
+        check_folder(out, settings)
+        if (out / SETTINGS).is_file() and not root.exists():
+            return False
     root.mkdir(parents=True, exist_ok=True)
-    (root / SETTINGS).write_text(settings)
+    (out / SETTINGS).write_text(settings)
 
     pictures = list(drawing.pictures())
     job = partial(write_picture, root, drawing)
-    with tqdm(
-        total=len(pictures), desc=f"drawing {LABELS[drawing.layout].title}", unit="img", dynamic_ncols=True
-    ) as bar:
+    title = f"drawing {LABELS[drawing.layout].title}"
+    with tqdm(total=len(pictures), desc=title, unit="img", dynamic_ncols=True) as bar:
         if workers == 1:
             for picture in pictures:
                 job(picture)
@@ -197,23 +202,26 @@ def write_dataset(drawing: Drawing, out: Path, workers: int = 1) -> bool:
                 for _ in pool.imap_unordered(job, pictures, chunksize=4):
                     bar.update()
     finish(root, drawing)
-    root.replace(out)
-    shutil.rmtree(out / UNFINISHED)
+    for path in root.iterdir():
+        path.replace(out / path.name)
+    root.rmdir()
     return True
 
 
-def check_settings(folder: Path, settings: str) -> None:
-    """Raise DataError unless a folder holds, or will hold, exactly this drawing."""
-    file = folder / SETTINGS
+def check_folder(folder: Path, settings: str) -> None:
+    """Raise DataError unless a folder is empty, or holds exactly this drawing or the beginning of it."""
     remedy = "Choose another folder, or remove this one"
-    if not file.is_file():
+    if not folder.is_dir():
+        raise DataError(f"{folder}: found a file; expected a folder, empty or new.")
+    file = folder / SETTINGS
+    if any(folder.iterdir()) and not file.is_file():
         raise DataError(f"{folder}: found a folder that was not drawn here; expected an empty or a new one. {remedy}.")
-    if file.read_text() != settings:
+    if file.is_file() and file.read_text() != settings:
         found = " ".join(file.read_text().split())
         raise DataError(f"{folder}: found faces drawn with other settings, {found}. {remedy}, or draw with those.")
 
 
-def parse_args() -> argparse.Namespace:
+def command_line() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -225,7 +233,7 @@ def parse_args() -> argparse.Namespace:
     add("--size", type=side, default=256, help="side of the pictures in pixels, even, at least 32 (256)")
     add("--seed", type=count, default=0, help="seed of everything (0)")
     add("--workers", type=count, default=os.cpu_count(), help="processes (default: one for each core)")
-    return parser.parse_args()
+    return parser
 
 
 def layout(text: str) -> str:
@@ -251,7 +259,7 @@ def side(text: str) -> int:
 
 
 def main() -> None:
-    args = parse_args()
+    args = command_line().parse_args()
     drawing = Drawing(args.layout, args.train, args.val, args.test, args.size, args.seed)
     try:
         if not list(drawing.pictures()):

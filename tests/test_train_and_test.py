@@ -9,6 +9,7 @@ import pytest
 import torch
 from commands import REPOSITORY
 from drawn import write_dataset
+from PIL import Image
 
 from datasets import LABELS
 from network import create_segface, load_weights, save_weights
@@ -32,7 +33,8 @@ def test_training_leaves_what_it_promises(dataset, commands):
     folder = commands.folder("run")
     files = {path.name for path in folder.iterdir()}
     assert files == {
-        "config.json", "train.log", "metrics.jsonl", "last.pt", "best.pt", "model_0.pt", "model_1.pt",
+        "config.json", "train.log", "metrics.jsonl", "curves.png", "last.pt", "best.pt", "model_0.pt",
+        "model_1.pt",
     }  # fmt: skip
     assert "mean F1, without background" in printed
     assert "mean F1" in (folder / "train.log").read_text()
@@ -102,8 +104,16 @@ def test_resume_takes_no_other_model_or_dataset_and_names_other_settings(command
 def test_results_lie_beside_the_weights_of_their_run(commands, tmp_path):
     commands.succeed("train.py", "--dataset", "helen", *SHORT, "--epochs", "1", "--expt_name", "run")
     moved = commands.folder("run").rename(commands.folder("moved"))
-    commands.succeed("test.py", "--model_path", moved / "last.pt", "--num_workers", "0")
+    test = ("test.py", "--model_path", moved / "last.pt", "--num_workers", "0")
+    commands.succeed(*test)
     assert (moved / "results.json").is_file()
+    assert Image.open(moved / "samples" / "gallery.png").format == "PNG"
+    commands.succeed(
+        "test.py", "--model_path", moved / "last.pt", "--num_workers", "0", "--split", "train", "--samples", 0
+    )
+    assert [path.name for path in (moved / "samples").iterdir()] == ["gallery.png"]
+    commands.succeed(*test, "--split", "train")
+    assert (moved / "samples" / "gallery_train.png").is_file()
     assert not commands.folder("run").exists()
 
 

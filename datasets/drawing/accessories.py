@@ -12,7 +12,7 @@ METALS = ((0.86, 0.7, 0.32), (0.8, 0.8, 0.83), (0.72, 0.5, 0.42))  # gold, silve
 
 def metal(generator: np.random.Generator) -> np.ndarray:
     """The colour of a metal under some light."""
-    return np.array(METALS[generator.integers(len(METALS))]) * generator.uniform(0.6, 1.15)
+    return np.array(METALS[generator.integers(len(METALS))]) * generator.uniform(0.75, 1.2)
 
 
 def paint_glasses(canvas: Canvas, pose: Pose, person: Person, generator: np.random.Generator) -> None:

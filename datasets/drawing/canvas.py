@@ -125,4 +125,4 @@ def ellipse(centre: np.ndarray, radius: float | tuple[float, float], count: int 
 def smooth_noise(generator: np.random.Generator, size: int, cells: tuple[int, int]) -> np.ndarray:
     """Noise (size, size) in [-1, 1], smooth between ``cells`` (rows, columns) of random values."""
     coarse = generator.uniform(-1, 1, (cells[0] + 1, cells[1] + 1)).astype(np.float32)
-    return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)

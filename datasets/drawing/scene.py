@@ -123,9 +123,11 @@ def photograph(canvas: Canvas, generator: np.random.Generator) -> tuple[np.ndarr
     size, image = canvas.size, np.clip(canvas.image, 0, 1)
     angle, fall = generator.uniform(0, 2 * np.pi), generator.uniform(0, 0.4)
     side = np.cos(angle) * (canvas.x / size - 0.5) + np.sin(angle) * (canvas.y / size - 0.5)
-    cast = np.exp(generator.normal(0, 0.035, 3)) * generator.uniform(0.75, 1.05)
-    image = image * ((1 + fall * side)[..., None] * cast).astype(np.float32)
-    image = np.clip(image, 0, 1) ** np.float32(generator.uniform(0.8, 1.25))
+    cast = np.exp(generator.normal(0, 0.035, 3))
+    face = image[canvas.mask("skin")].mean()
+    exposure = np.sqrt(generator.uniform(0.3, 0.6) / face)  # a camera goes half the way to an even brightness
+    image = image * ((1 + fall * side)[..., None] * cast * exposure).astype(np.float32)
+    image = np.clip(image, 0, 1) ** np.float32(generator.uniform(0.8, 1.2))
     if generator.random() < 0.04:
         image = np.repeat(image @ np.array([[0.299], [0.587], [0.114]], np.float32), 3, axis=2)
     blur = generator.uniform(0, 0.003) * size
