@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from datasets.drawing.canvas import Canvas, ellipse, ribbon, smooth
+from datasets.drawing.canvas import Canvas, ellipse, mirrored, ribbon, smooth
 from datasets.drawing.head import SIDES, clip, with_depth
 from datasets.drawing.person import Person
 from datasets.drawing.pose import Pose
@@ -39,10 +39,8 @@ def paint_glasses(canvas: Canvas, pose: Pose, person: Person, generator: np.rand
         canvas.mark(lens, "eye_g")
         canvas.paint(lens.times(opacity), tint)
         glare = np.array([(-0.7, -0.5), (-0.35, -0.8), (0.2, 0.6), (-0.2, 0.8)]) * (width, height) + (side * 0.43, y)
-        canvas.paint(
-            clip(canvas.polygon(lens_points(pose, glare), blur=0.03 * scale), lens).times(generator.uniform(0, 0.3)),
-            np.ones(3),
-        )
+        shine = clip(canvas.polygon(lens_points(pose, glare), blur=0.03 * scale), lens)
+        canvas.paint(shine.times(generator.uniform(0, 0.3)), np.ones(3))
         rim = lens_points(pose, np.concatenate([outline, outline[:1]]))
         shadow = canvas.polygon(ribbon(rim + (0, 0.05 * scale), thickness * scale), blur=0.03 * scale)
         canvas.shade(shadow, -0.2)
@@ -73,42 +71,26 @@ def paint_hat(canvas: Canvas, pose: Pose, person: Person, generator: np.random.G
     texture = (colour * light[..., None]).astype(np.float32)
 
     edge = 1.0 + swell
-    half = np.array([(edge, low), (edge + 0.02, low - 0.4), (0.78 * edge, height + 0.27), (0.4, height)])
-    dome = smooth(np.concatenate([half * (-1, 1), half[::-1]]), 6)
-    front = pose.on_face(
-        smooth([(0.96, low + 0.02), (0.5, low + 0.1), (0, low + 0.13), (-0.5, low + 0.1), (-0.96, low + 0.02)], 5), 0.1
-    )
-    shape = canvas.polygon(np.concatenate([pose.on_outline(dome), front]))
+    dome = smooth(mirrored([(0.4, height), (0.78 * edge, height + 0.27), (edge + 0.02, low - 0.4), (edge, low)]), 6)
+    front = pose.on_face(smooth(mirrored([(0, low + 0.13), (0.5, low + 0.1), (0.96, low + 0.02)]), 5), 0.1)
+    shape = canvas.polygon(np.concatenate([pose.on_outline(dome), front[::-1]]))
     below = canvas.polygon(front + (0, 0.1 * scale), blur=0.08 * scale)
     canvas.shade(below, -0.4)
     canvas.paint(shape, texture, "hat")
-    band = pose.on_face(smooth([(-0.97, low - 0.1), (0, low), (0.97, low - 0.1)], 8), 0.1)
+    band = pose.on_face(smooth(mirrored([(0, low), (0.97, low - 0.1)]), 8), 0.1)
     canvas.shade(clip(canvas.polygon(ribbon(band, 0.25 * scale)), shape), generator.uniform(-0.45, 0.25))
     if person.hat == "cap":
         reach = generator.uniform(0.2, 0.4)
-        rim = np.array([(-0.8, low), (-0.55, low + 0.3), (0, low + 0.4), (0.55, low + 0.3), (0.8, low)])
-        lift = np.array([0.15, 0.35, 0.5, 0.35, 0.15]) + reach
-        peak = np.concatenate(
-            [pose.on_face(rim, lift), pose.on_face([(0.5, low - 0.02), (0, low), (-0.5, low - 0.02)], 0.1)]
-        )
+        rim = mirrored([(0, low + 0.4), (0.55, low + 0.3), (0.8, low)])
+        front = pose.on_face(rim, np.array([0.15, 0.35, 0.5, 0.35, 0.15]) + reach)
+        back = pose.on_face(mirrored([(0, low), (0.5, low - 0.02)]), 0.1)
+        peak = np.concatenate([front, back[::-1]])
         canvas.shade(canvas.polygon(peak + (0, 0.12 * scale), blur=0.08 * scale), -0.35)
         canvas.paint(canvas.polygon(smooth(peak, 5, closed=True)), texture * np.float32(0.75), "hat")
     elif person.hat == "brim":
         wide = generator.uniform(1.5, 1.85)
-        brim = smooth(
-            [
-                (-wide, low - 0.1),
-                (-0.9, low + 0.1),
-                (0, low + 0.22),
-                (0.9, low + 0.1),
-                (wide, low - 0.1),
-                (0.9, low - 0.2),
-                (0, low - 0.12),
-                (-0.9, low - 0.2),
-            ],
-            5,
-            closed=True,
-        )
+        right = [(0, low + 0.22), (0.9, low + 0.1), (wide, low - 0.1), (0.9, low - 0.2), (0, low - 0.12)]
+        brim = smooth(mirrored(right)[:-1], 5, closed=True)
         points = pose.on_outline(brim) + pose.rotation[:2, 2] * 0.5 * scale
         canvas.paint(canvas.polygon(points), texture * np.float32(0.8), "hat")
 
@@ -124,9 +106,8 @@ def paint_earrings(canvas: Canvas, pose: Pose, person: Person, side: int, style:
         canvas.paint(canvas.polygon(outline), paint_colour, "ear_r")
 
     def shine(centre: np.ndarray, radius: float) -> None:
-        canvas.paint(
-            canvas.polygon(ellipse(centre - 0.35 * radius, 0.35 * radius, 12), blur=0.3).times(0.8), np.ones(3)
-        )
+        spot = canvas.polygon(ellipse(centre - 0.35 * radius, 0.35 * radius, 12), blur=0.01 * scale)
+        canvas.paint(spot.times(0.8), np.ones(3))
 
     if person.earrings == "stud":
         radius = 0.09 * size * scale
@@ -154,9 +135,7 @@ def paint_necklace(canvas: Canvas, pose: Pose, person: Person, generator: np.ran
     body, scale = pose.of_body(), pose.scale
     depth = generator.uniform(2.0, 2.3)
     half = 0.58 if person.woman else 0.68
-    curve = smooth(
-        [(-half, 1.55), (-0.75 * half, depth - 0.25), (0, depth), (0.75 * half, depth - 0.25), (half, 1.55)], 12
-    )
+    curve = smooth(mirrored([(0, depth), (0.75 * half, depth - 0.25), (half, 1.55)]), 12)
     points = body.project(with_depth(curve))
     colour = metal(generator)
     shadow = canvas.polygon(ribbon(points + (0, 0.04 * scale), 0.06 * scale), blur=0.02 * scale)
@@ -169,9 +148,8 @@ def paint_necklace(canvas: Canvas, pose: Pose, person: Person, generator: np.ran
         colour = np.array([0.95, 0.92, 0.88]) if generator.random() < 0.6 else generator.uniform(0.1, 0.9, 3)
         canvas.paint(canvas.polygon(*(ellipse(centre, radius, 16) for centre in centres)), colour * 0.85, "neck_l")
         for centre in centres:
-            canvas.paint(
-                canvas.polygon(ellipse(centre - 0.3 * radius, 0.4 * radius, 10), blur=0.3), np.minimum(colour * 1.3, 1)
-            )
+            spot = canvas.polygon(ellipse(centre - 0.3 * radius, 0.4 * radius, 10), blur=0.01 * scale)
+            canvas.paint(spot, np.minimum(colour * 1.3, 1))
         return
     width = generator.uniform(0.06, 0.12) if person.necklace == "chain" else 0.05
     canvas.paint(canvas.polygon(ribbon(points, width * scale)), colour, "neck_l")

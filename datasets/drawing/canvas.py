@@ -107,6 +107,16 @@ def smooth(points: list | np.ndarray, count: int = 8, closed: bool = False) -> n
     return curve if closed else np.concatenate([curve, points[-1:]])
 
 
+def mirrored(right: list | np.ndarray) -> np.ndarray:
+    """Points (2 N, 2) from left to right: the mirror image of ``right``, then ``right`` itself.
+
+    A first point on the axis is not doubled.
+    """
+    right = np.asarray(right, np.float64)
+    left = right[::-1] * (-1, 1)
+    return np.concatenate([left[:-1] if right[0, 0] == 0 else left, right])
+
+
 def ribbon(curve: np.ndarray, width: float | np.ndarray) -> np.ndarray:
     """The outline of a stroke along a curve (N, 2); ``width`` in the curve's unit, one or one for each point."""
     along = np.gradient(curve, axis=0)

@@ -175,8 +175,7 @@ def nose_outlines(pose: Pose, person: Person, features: Features) -> tuple[np.nd
     right = np.array([(0.08, NOSE_BRIDGE), (0.09, 0.25), (0.15, 0.45), (0.235, 0.57)]) * (width, length)
     sides = [pose.on_face(smooth(right * (side, 1), 5), 0.06) for side in SIDES]
     flanks = np.concatenate([sides[0], features.nose_base, sides[1][::-1]])
-    ridge = np.concatenate([ribbon(features.nose_ridge, np.linspace(0.06, 0.2, 8) * pose.scale)])
-    return flanks, ridge
+    return flanks, ribbon(features.nose_ridge, np.linspace(0.06, 0.2, 8) * pose.scale)
 
 
 def paint_mouth(canvas: Canvas, pose: Pose, person: Person, features: Features, generator: np.random.Generator) -> None:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from datasets.drawing.canvas import Canvas, Shape, ellipse, smooth, smooth_noise
+from datasets.drawing.canvas import Canvas, Shape, ellipse, mirrored, smooth, smooth_noise
 from datasets.drawing.head import SIDES
 from datasets.drawing.person import Person
 from datasets.drawing.pose import Pose
@@ -56,17 +56,11 @@ class Hair:
             end = {"bob": 1.35, "long": 3.4, "fringe": 2.4}[style] * (0.9 + 0.4 * person.volume)
             spread = 1.08 + person.volume + 0.25 * person.wave
             right = [
-                (0.6, -1.4),
-                (1.05 + person.volume, -0.7),
-                (spread + 0.05, 0.3),
-                (spread + 0.15, end - 0.4),
-                (0.9, end),
-            ]
-            outline = smooth(np.array(right + [(-x, y) for x, y in right[::-1]]), 6, closed=True)
-            self.paint(pose.on_outline(outline))
-            self.canvas.shade(
-                self.canvas.polygon(pose.on_outline(ellipse((0, 1.0), (0.95, 0.9))), blur=0.2 * pose.scale), -0.4
-            )
+                (0.6, -1.4), (1.05 + person.volume, -0.7), (spread + 0.05, 0.3), (spread + 0.15, end - 0.4), (0.9, end),
+            ]  # fmt: skip
+            self.paint(pose.on_outline(smooth(mirrored(right), 6, closed=True)))
+            shadow = self.canvas.polygon(pose.on_outline(ellipse((0, 1.0), (0.95, 0.9))), blur=0.2 * pose.scale)
+            self.canvas.shade(shadow, -0.4)
         elif style == "tied" and person.volume > 0.14:
             self.paint(pose.on_outline(ellipse((0.3 * person.parting, -1.72), (0.42, 0.36))))
 
@@ -87,56 +81,30 @@ class Hair:
         pose, person, style = self.pose, self.person, self.person.hair_style
         volume = person.volume * {"curly": 2.2, "receding": 0.55, "tied": 0.55}.get(style, 1)
         low = 0.12 if style in SHORT and not person.woman else -0.05
-        sides = np.array(
-            [
-                (1.0 + 0.5 * volume, low),
-                (1.0 + 0.7 * volume, -0.45),
-                (0.86 + volume, -1.0),
-                (0.5 + 0.6 * volume, -1.38 - 0.8 * volume),
-            ]
-        )
-        top = np.array([[0.25 * person.parting, -1.46 - volume]])
-        outer = smooth(np.concatenate([sides * (-1, 1), top, sides[::-1]]), 6)
+        right = [
+            (0.5 + 0.6 * volume, -1.38 - 0.8 * volume), (0.86 + volume, -1.0), (1.0 + 0.7 * volume, -0.45),
+            (1.0 + 0.5 * volume, low),
+        ]  # fmt: skip
+        left, right = np.split(mirrored(right), 2)
+        outer = smooth(np.concatenate([left, [(0.25 * person.parting, -1.46 - volume)], right]), 6)
         if style == "curly":
             outer = outer * (1 + 0.05 * np.sin(np.arange(len(outer)) * 2.1)[:, None])
-        height = {"receding": -1.12, "curly": -0.9}.get(style, -0.95 - 0.1 * (not person.woman))
-        p = person.parting
-        if style == "receding":
-            line = [
-                (-0.97, low),
-                (-0.93, -0.35),
-                (-0.72, -0.9),
-                (-0.5, -1.2),
-                (0, height + 0.1),
-                (0.5, -1.2),
-                (0.72, -0.9),
-                (0.93, -0.35),
-                (0.97, low),
-            ]
-        elif style in HANGING:
-            line = [
-                (-0.97, low),
-                (-0.88, -0.35),
-                (-0.6 + 0.3 * p, -0.82),
-                (p, height - 0.22),
-                (0.6 + 0.3 * p, -0.82),
-                (0.88, -0.35),
-                (0.97, low),
-            ]
-        else:
-            line = [
-                (-0.97, low),
-                (-0.9, -0.3),
-                (-0.76, -0.72),
-                (-0.4, height),
-                (p, height - 0.05),
-                (0.4, height),
-                (0.76, -0.72),
-                (0.9, -0.3),
-                (0.97, low),
-            ]
-        hairline = pose.on_face(smooth(np.array(line) * (1, person.length), 5))
+        hairline = pose.on_face(smooth(self.hairline(low) * (1, person.length), 5))
         return np.concatenate([pose.on_outline(outer * (1, person.length)), hairline[::-1]])
+
+    def hairline(self, low: float) -> np.ndarray:
+        """Points (N, 2) from the left temple over the forehead to the right one; ``low`` is where it ends."""
+        style, parting = self.person.hair_style, self.person.parting
+        height = -0.9 if style == "curly" else -0.95 if self.person.woman else -1.05
+        if style == "receding":
+            return mirrored([(0, -1.02), (0.5, -1.2), (0.72, -0.9), (0.93, -0.35), (0.97, low)])
+        if style in HANGING:
+            right, middle, shift = [(0.6, -0.82), (0.88, -0.35), (0.97, low)], height - 0.22, 0.3 * parting
+        else:
+            right, middle, shift = [(0.4, height), (0.76, -0.72), (0.9, -0.3), (0.97, low)], height - 0.05, 0
+        left, right = np.split(mirrored(right), 2)
+        left[-1, 0], right[0, 0] = left[-1, 0] + shift, right[0, 0] + shift
+        return np.concatenate([left, [(parting, middle)], right])
 
     def curtain(self, side: int, tucked: bool) -> np.ndarray:
         """Hair that falls beside the face: before the ear, or behind it if tucked."""
@@ -145,28 +113,16 @@ class Hair:
         outer = 1.05 + 0.9 * person.volume + 0.15 * person.wave
         if tucked:
             right = [
-                (0.6, -1.2),
-                (0.98, -0.75),
-                (1.12 + 0.5 * person.volume, -0.3),
-                (1.02, -0.18),
-                (0.9, -0.3),
+                (0.6, -1.2), (0.98, -0.75), (1.12 + 0.5 * person.volume, -0.3), (1.02, -0.18), (0.9, -0.3),
                 (0.78, -0.72),
-            ]
+            ]  # fmt: skip
         else:
             # In a turned view the far side of the face hides the hair beside it.
             inner = 0.86 - 0.1 * person.wave + 0.45 * max(0.0, side * np.sin(pose.yaw))
             right = [
-                (0.6, -1.2),
-                (1.0, -0.75),
-                (outer, 0.2),
-                (outer + 0.1, end - 0.5),
-                (outer - 0.1, end),
-                (inner + 0.1, end - 0.15),
-                (inner, 0.9),
-                (inner, 0.2),
-                (inner - 0.02, -0.4),
-                (0.7, -0.85),
-            ]
+                (0.6, -1.2), (1.0, -0.75), (outer, 0.2), (outer + 0.1, end - 0.5), (outer - 0.1, end),
+                (inner + 0.1, end - 0.15), (inner, 0.9), (inner, 0.2), (inner - 0.02, -0.4), (0.7, -0.85),
+            ]  # fmt: skip
         return pose.on_outline(smooth(np.array(right) * (side, 1), 6, closed=True))
 
     def fringe(self) -> np.ndarray:

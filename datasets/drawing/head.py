@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from datasets.drawing.canvas import Canvas, Shape, ellipse, ribbon, smooth, smooth_noise
+from datasets.drawing.canvas import Canvas, Shape, ellipse, mirrored, ribbon, smooth, smooth_noise
 from datasets.drawing.person import Person, pick
 from datasets.drawing.pose import Pose
 
@@ -56,8 +56,8 @@ def skin_texture(
 def paint_neck(canvas: Canvas, pose: Pose, person: Person, skin: np.ndarray, generator: np.random.Generator) -> None:
     """Neck, shoulders and the shadow of the chin."""
     body, width = pose.of_body(), generator.uniform(0.5, 0.58) if person.woman else generator.uniform(0.6, 0.74)
-    half = np.array([(width, 0.5), (width, 1.2), (width + 0.05, 1.75), (1.2, 2.2), (2.3, 2.6), (2.7, 5)])
-    outline = body.project(with_depth(np.concatenate([half[::-1] * (-1, 1), half])))
+    right = [(width, 0.5), (width, 1.2), (width + 0.05, 1.75), (1.2, 2.2), (2.3, 2.6), (2.7, 5)]
+    outline = body.project(with_depth(mirrored(right)))
     neck = canvas.polygon(outline)
     canvas.paint(neck, skin * np.float32(0.9), "neck")
     shift = 0.3 * np.sin(pose.yaw)
@@ -85,10 +85,10 @@ def paint_cloth(canvas: Canvas, pose: Pose, person: Person, generator: np.random
         "collar": [(0.0, 2.3 + depth), (0.3, 2.0), (0.72, 1.6)],
         "high": [(0.0, 1.75), (0.4, 1.7), (0.75, 1.5)],
     }[kind]
-    neckline = np.array([(-x, y) for x, y in right[:0:-1]] + right)
+    neckline = mirrored(right)
     neckline = neckline if kind in ("v", "collar") else smooth(neckline, 6)
-    shoulders = np.array([(1.3, 2.12), (2.35, 2.5), (2.8, 5)])
-    outline = np.concatenate([shoulders[::-1] * (-1, 1), neckline, shoulders])
+    left, right = np.split(mirrored([(1.3, 2.12), (2.35, 2.5), (2.8, 5)]), 2)
+    outline = np.concatenate([left, neckline, right])
     cloth = canvas.polygon(body.project(with_depth(outline)))
     canvas.paint(cloth, cloth_texture(canvas, pose, person, generator), "cloth")
     if kind in ("collar", "crew", "high"):
