@@ -118,7 +118,7 @@ def paint_earrings(canvas: Canvas, pose: Pose, person: Person, side: int, style:
         turned = 0.35 + 0.6 * abs(np.sin(pose.yaw))
         ring = ellipse((0, 0), (radius * turned, radius), 40)
         ring = np.concatenate([ring, ring[:1]]) + lobe + (0, radius)
-        paint(ribbon(ring, style.uniform(0.055, 0.09) * scale), colour)
+        paint(ribbon(ring, style.uniform(0.065, 0.1) * scale), colour)
         shine(lobe + (-radius * turned, radius), 0.06 * scale)
     else:
         length = style.uniform(0.1, 0.4) * size

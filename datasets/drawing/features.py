@@ -141,7 +141,7 @@ def paint_brow(
     """Hairs that thin out towards the edges."""
     shape = canvas.polygon(np.concatenate([brow[0], brow[1][::-1]]), blur=0.003 * canvas.size)
     canvas.mark(shape, f"{NAME_OF_SIDE[side]}_brow")
-    hairs = 0.75 + 0.35 * smooth_noise(generator, canvas.size, (80, 128))
+    hairs = 0.8 + 0.25 * smooth_noise(generator, canvas.size, (40, 160))
     canvas.paint(shape.times(np.clip(hairs, 0, 1)), person.brow)
 
 

@@ -87,7 +87,8 @@ def paint_cloth(canvas: Canvas, pose: Pose, person: Person, generator: np.random
     }[kind]
     neckline = mirrored(right)
     neckline = neckline if kind in ("v", "collar") else smooth(neckline, 6)
-    left, right = np.split(mirrored([(1.3, 2.12), (2.35, 2.5), (2.8, 5)]), 2)
+    shoulder = [] if kind == "wide" else [(1.3, 2.12)]
+    left, right = np.split(mirrored([*shoulder, (2.35, 2.5), (2.8, 5)]), 2)
     outline = np.concatenate([left, neckline, right])
     cloth = canvas.polygon(body.project(with_depth(outline)))
     canvas.paint(cloth, cloth_texture(canvas, pose, person, generator), "cloth")

@@ -69,10 +69,10 @@ def draw_face(generator: np.random.Generator, size: int) -> DrawnFace:
 
 def sample_pose(generator: np.random.Generator, person: Person, size: int) -> Pose:
     """Mostly towards the camera, upright and in the middle."""
-    scale = np.clip(generator.normal(0.25, 0.03), 0.17, 0.32)
+    scale = np.clip(generator.normal(0.27, 0.025), 0.2, 0.33)
     x, y = generator.normal(0.5, 0.025), generator.normal(0.47, 0.025)
     if person.necklace:  # seen in pictures that show more than the face
-        scale, y = min(scale, generator.uniform(0.18, 0.22)), y - 0.05
+        scale, y = min(scale, generator.uniform(0.19, 0.225)), y - 0.05
     return Pose(
         yaw=float(np.clip(generator.normal(0, 0.22), -0.6, 0.6)),
         pitch=float(np.clip(generator.normal(0, 0.09), -0.22, 0.22)),
