@@ -11,6 +11,7 @@ LOG_PATH/ckpt_path/expt_name.
 
 import argparse
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 from datasets import LABELS, create_dataset
@@ -26,7 +27,7 @@ from utils.report import hardware, percent, score_table, sha256, versions
 from utils.reproducibility import set_arithmetic
 from utils.samples import choose, predict
 from utils.sampling import EvalBatches
-from utils.visualize import can_draw, gallery
+from utils.visualize import can_draw, gallery, try_to_write
 
 
 def main() -> None:
@@ -89,8 +90,9 @@ def main() -> None:
                 picture = folder / "samples" / name.replace("results", "gallery").replace(".json", ".png")
                 rows = predict(model, dataset, choose(dataset, args.samples), world)
                 headline = f"{labels.title} {args.split}, {args.model} at {args.input_resolution}"
-                gallery(rows, labels, picture, f"{headline}: mean F1 {percent(scores['mean_f1']).strip()}")
-                logger.info(f"wrote {picture}")
+                headline = f"{headline}: mean F1 {percent(scores['mean_f1']).strip()}"
+                if try_to_write(picture, partial(gallery, rows, labels, title=headline), logger):
+                    logger.info(f"wrote {picture}")
 
 
 def weights_of_run(args: argparse.Namespace, runs: Path) -> Path:

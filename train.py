@@ -10,6 +10,7 @@ metrics.jsonl, curves.png, last.pt, best.pt and model_{epoch}.pt in LOG_PATH/ckp
 
 import time
 from datetime import timedelta
+from functools import partial
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -25,7 +26,7 @@ from utils.logging import MetricsFile, create_logger, write_json
 from utils.report import hardware, percent, score_table
 from utils.reproducibility import epoch_seed, set_arithmetic
 from utils.sampling import EvalBatches, TrainBatches
-from utils.visualize import can_draw, curves
+from utils.visualize import can_draw, curves, try_to_write
 
 
 def main() -> None:
@@ -121,7 +122,8 @@ def main() -> None:
                     checkpoints.save_weights(model, progress, f"model_{epoch}.pt")
                 checkpoints.save_last(model, optimizer, scheduler, progress)
                 if scores and draws:
-                    curves(metrics_file.read(), labels, folder / "curves.png", args.expt_name)
+                    draw = partial(curves, metrics_file.read(), labels, title=args.expt_name)
+                    try_to_write(folder / "curves.png", draw, logger)
             left = (time.perf_counter() - started) / (progress.epoch - first) * (args.epochs - progress.epoch)
             f1 = f", val mean F1 {percent(scores['mean_f1']).strip()}" if scores else ""
             logger.info(

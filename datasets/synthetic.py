@@ -15,6 +15,8 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +26,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from datasets import DATASETS, LABELS
+from datasets import LABELS
 from datasets.base import DataError
 from datasets.celebamask_hq import IMAGES, IMAGES_PER_FOLDER, MAPPING, MASKS, PARTITION, SPLIT_CODES
 from datasets.drawing import DrawnFace, draw_face
@@ -33,7 +35,9 @@ from datasets.drawing.landmarks import landmarks_68, landmarks_106
 from datasets.helen import IMAGE, LABEL, LANDMARK_SCALE, LANDMARKS
 from datasets.labels import canonical_name
 
-SETTINGS, UNFINISHED, WAITING = "synthetic.json", "unfinished", "waiting"
+SETTINGS, UNFINISHED, DRAWN, WAITING = "synthetic.json", "unfinished", "drawn", "waiting"
+VERSION = 1  # of the drawing: to be raised when the same seed gives another picture
+LARGEST = 4096
 # What each part is in the datasets of eleven classes, where left is the image's left. Ears belong to the face, a hat
 # hides what is under it, and glasses and jewellery are looked through.
 ELEVEN = {
@@ -55,7 +59,7 @@ class Drawing:
 
     def pictures(self) -> Iterator[tuple[str, int]]:
         """Split and number of every picture. Helen has no validation split of its own."""
-        for split in DATASETS[self.layout].splits:
+        for split in SPLIT_CODES:
             if not (self.layout == "helen" and split == "val"):
                 yield from ((split, number) for number in range(getattr(self, split)))
 
@@ -177,18 +181,36 @@ def in_worker() -> None:
 def write_dataset(drawing: Drawing, out: Path, workers: int = 1) -> bool:
     """Draw a dataset into the folder ``out``, with a progress bar; False if it was there already.
 
-    It grows in ``out/unfinished``, so that a reader meets all of it or nothing. Raises DataError if ``out`` holds
-    something else.
+    It grows in ``out/unfinished``, which is renamed to ``out/drawn`` when it is whole and then moved to its place, so
+    that a reader never takes a part for the whole and a killed run can go on. Raises DataError if ``out`` holds
+    something else, or if a process dies.
     """
-    settings = json.dumps(asdict(drawing), indent=2) + "\n"
-    root = out / UNFINISHED
+    unfinished, drawn = out / UNFINISHED, out / DRAWN
+    settings = json.dumps(asdict(drawing) | {"version": VERSION}, indent=2) + "\n"
     if out.exists():
         check_folder(out, settings)
-        if (out / SETTINGS).is_file() and not root.exists():
+        if {path.name for path in contents(out)} - {SETTINGS, UNFINISHED, DRAWN} and not drawn.exists():
             return False
-    root.mkdir(parents=True, exist_ok=True)
-    (out / SETTINGS).write_text(settings)
+    out.mkdir(parents=True, exist_ok=True)
+    hidden = out / f".{SETTINGS}"
+    hidden.write_text(settings)
+    hidden.replace(out / SETTINGS)
 
+    if not drawn.exists():
+        unfinished.mkdir(exist_ok=True)
+        draw_pictures(drawing, unfinished, workers)
+        finish(unfinished, drawing)
+        unfinished.replace(drawn)
+    for path in drawn.iterdir():
+        if (out / path.name).exists():
+            raise DataError(f"{out / path.name} is in the way of what was drawn. Move it elsewhere, and start again.")
+        path.replace(out / path.name)
+    drawn.rmdir()
+    return True
+
+
+def draw_pictures(drawing: Drawing, root: Path, workers: int) -> None:
+    """Draw all pictures that are not there yet."""
     pictures = list(drawing.pictures())
     job = partial(write_picture, root, drawing)
     title = f"drawing {LABELS[drawing.layout].title}"
@@ -197,28 +219,45 @@ def write_dataset(drawing: Drawing, out: Path, workers: int = 1) -> bool:
             for picture in pictures:
                 job(picture)
                 bar.update()
-        else:
-            with multiprocessing.Pool(workers, in_worker) as pool:
-                for _ in pool.imap_unordered(job, pictures, chunksize=4):
+            return
+        # Not forked: a fork in the middle of OpenCV's threads can hang.
+        context = multiprocessing.get_context("spawn")
+        try:
+            with ProcessPoolExecutor(workers, context, in_worker) as pool:
+                for _ in pool.map(job, pictures, chunksize=4):
                     bar.update()
-    finish(root, drawing)
-    for path in root.iterdir():
-        path.replace(out / path.name)
-    root.rmdir()
-    return True
+        except BrokenProcessPool as error:
+            remedy = "The same command goes on from there; --workers 1 needs the least memory."
+            raise DataError(f"a process that drew was killed, perhaps for want of memory. {remedy}") from error
+
+
+def contents(folder: Path) -> list[Path]:
+    """What is in a folder, without hidden files."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def check_folder(folder: Path, settings: str) -> None:
     """Raise DataError unless a folder is empty, or holds exactly this drawing or the beginning of it."""
-    remedy = "Choose another folder, or remove this one"
     if not folder.is_dir():
-        raise DataError(f"{folder}: found a file; expected a folder, empty or new.")
+        raise DataError(f"{folder}: found a file; expected a folder, empty or new. Choose another one.")
+    remedy = "Choose another folder, or remove this one"
+    found = contents(folder)
     file = folder / SETTINGS
-    if any(folder.iterdir()) and not file.is_file():
-        raise DataError(f"{folder}: found a folder that was not drawn here; expected an empty or a new one. {remedy}.")
-    if file.is_file() and file.read_text() != settings:
-        found = " ".join(file.read_text().split())
-        raise DataError(f"{folder}: found faces drawn with other settings, {found}. {remedy}, or draw with those.")
+    if not found:
+        return
+    if not file.is_file():
+        raise DataError(f"{folder}: found {found[0].name}, which was not drawn here. {remedy}.")
+    try:
+        old = file.read_text()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: found no text ({error}). {remedy}.") from error
+    if old != settings:
+        raise DataError(
+            f"{folder}: found faces drawn with other settings, {' '.join(old.split())}. {remedy}, or draw with those."
+        )
+    others = [path.name for path in found if path.name not in (SETTINGS, UNFINISHED)]
+    if (folder / UNFINISHED).exists() and others:
+        raise DataError(f"{folder}: found {others[0]} beside a drawing that is not finished. Move it elsewhere.")
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -230,7 +269,7 @@ def command_line() -> argparse.ArgumentParser:
     add("--train", type=count, default=200, help="training pictures (200)")
     add("--val", type=count, default=40, help="validation pictures (40); none for helen, which validates on test")
     add("--test", type=count, default=40, help="test pictures (40)")
-    add("--size", type=side, default=256, help="side of the pictures in pixels, even, at least 32 (256)")
+    add("--size", type=side, default=256, help=f"side of the pictures in pixels, even, 32 to {LARGEST} (256)")
     add("--seed", type=count, default=0, help="seed of everything (0)")
     add("--workers", type=count, default=os.cpu_count(), help="processes (default: one for each core)")
     return parser
@@ -253,14 +292,15 @@ def count(text: str) -> int:
 
 def side(text: str) -> int:
     """The side of a picture; CelebAMask-HQ's masks have half of it."""
-    if count(text) < 32 or count(text) % 2:
-        raise argparse.ArgumentTypeError(f"{text} is not an even number from 32 on")
+    if not 32 <= count(text) <= LARGEST or count(text) % 2:
+        raise argparse.ArgumentTypeError(f"{text} is not an even number from 32 to {LARGEST}")
     return int(text)
 
 
 def main() -> None:
     args = command_line().parse_args()
-    drawing = Drawing(args.layout, args.train, args.val, args.test, args.size, args.seed)
+    val = 0 if args.layout == "helen" else args.val
+    drawing = Drawing(args.layout, args.train, val, args.test, args.size, args.seed)
     try:
         if not list(drawing.pictures()):
             raise DataError("no picture to draw; ask for some with --train, --val or --test")

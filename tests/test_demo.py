@@ -50,7 +50,7 @@ def finish(process):
 @pytest.mark.parametrize("dataset", LABELS)
 def test_demo_draws_trains_tests_and_makes_pictures(start, tmp_path, dataset):
     output = finish(start("--epochs", "1", "--dataset", dataset))
-    folder = tmp_path / "demo" / "logs" / "ckpts" / f"demo_{dataset}"
+    folder = tmp_path / "demo" / "logs" / "ckpts" / f"demo_{dataset}_mobilenet_64"
     assert all(f"\n{name} " in output for name in LABELS[dataset].names)  # the table
     table, gallery = output.rindex("mean F1, without background"), folder / "samples" / "gallery.png"
     for picture in (gallery, folder / "curves.png"):

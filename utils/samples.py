@@ -4,29 +4,29 @@ import torch
 from torch import nn
 
 from datasets import FaceParsingDataset
+from datasets.labels import IGNORE
 from utils.distributed import World
 from utils.engine import to_device
 from utils.visualize import GalleryRow
 
-LOOKED_AT = 200  # pictures at most among which to find the rare classes
+LOOKED_AT = 100  # pictures among which to find the rare classes
 
 
 def choose(dataset: FaceParsingDataset, count: int) -> list[int]:
-    """Indices of ``count`` samples that show as many classes as can be found, in the order of the dataset.
+    """Indices of ``count`` samples, rising: those that show the most classes together, then the earliest others.
 
-    The first sample is taken, then those that show a class for the first time, then the earliest of the others.
+    Of the first hundred samples, each time the one that adds the most classes is taken.
     """
+    shown = {i: set(dataset[i]["label"].unique().tolist()) - {IGNORE} for i in range(min(len(dataset), LOOKED_AT))}
     taken, seen = [], set()
-    wanted = set(range(dataset.labels.num_classes))
-    for index in range(min(len(dataset), LOOKED_AT)):
-        if len(taken) == count or seen == wanted:
+    while shown and len(taken) < count:
+        best = max(shown, key=lambda index: len(shown[index] - seen))
+        if not shown[best] - seen:
             break
-        shown = set(dataset[index]["label"].unique().tolist()) & wanted
-        if shown - seen:
-            taken.append(index)
-            seen |= shown
-    others = (index for index in range(len(dataset)) if index not in taken)
-    return sorted([*taken, *(index for index, _ in zip(others, range(count - len(taken)), strict=False))])
+        taken.append(best)
+        seen |= shown.pop(best)
+    others = [index for index in range(len(dataset)) if index not in taken]
+    return sorted(taken + others[: count - len(taken)])
 
 
 @torch.inference_mode()

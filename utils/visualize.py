@@ -5,10 +5,9 @@ A class has the colour that ``datasets/labels.py`` gives it, in every picture. N
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from logging import Logger
 from pathlib import Path
@@ -41,11 +40,23 @@ class GalleryRow:
 
 
 def can_draw(logger: Logger) -> bool:
-    """Whether there is matplotlib, which a run can do without; if not, that is logged."""
-    there = importlib.util.find_spec("matplotlib") is not None
-    if not there:
-        logger.info("no pictures, as matplotlib is not installed (pip install matplotlib)")
-    return there
+    """Whether there is a matplotlib that works, which a run can do without; if not, that is logged."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        logger.info(f"no pictures, as matplotlib is missing or broken ({error}); pip install matplotlib")
+        return False
+    return True
+
+
+def try_to_write(path: Path, write: Callable[[Path], None], logger: Logger) -> bool:
+    """Write a picture and say whether that worked; where the disk refuses, that is logged and the run goes on."""
+    try:
+        write(path)
+    except OSError as error:
+        logger.info(f"could not write {path}: {error}")
+        return False
+    return True
 
 
 def colourise(label: np.ndarray, labels: Labels) -> np.ndarray:
@@ -89,6 +100,8 @@ def with_legend(picture: np.ndarray, labels: Labels, present: Iterable[int] | No
     from matplotlib.figure import Figure
 
     present = range(labels.num_classes) if present is None else sorted(present)
+    if not present:
+        return picture
     height = max(picture.shape[0], 17 * len(present) + 16)
     figure = Figure(figsize=(1.3, height / DPI), dpi=DPI)
     figure.legend(

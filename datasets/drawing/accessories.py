@@ -12,7 +12,7 @@ METALS = ((0.86, 0.7, 0.32), (0.8, 0.8, 0.83), (0.72, 0.5, 0.42))  # gold, silve
 
 def metal(generator: np.random.Generator) -> np.ndarray:
     """The colour of a metal under some light."""
-    return np.array(METALS[generator.integers(len(METALS))]) * generator.uniform(0.75, 1.2)
+    return np.array(METALS[generator.integers(len(METALS))]) * generator.uniform(0.8, 1.25)
 
 
 def paint_glasses(canvas: Canvas, pose: Pose, person: Person, generator: np.random.Generator) -> None:
@@ -99,10 +99,11 @@ def paint_earrings(canvas: Canvas, pose: Pose, person: Person, side: int, style:
     """The earring of one ear; both ears get the same from generators of the same state."""
     scale = pose.scale
     lobe = pose.project(np.array([[side * 1.0, 0.53 * person.length, -0.1]]))[0]
-    colour, size = metal(style), style.uniform(0.8, 1.25)
+    colour, size = metal(style), style.uniform(0.85, 1.25)
     gem = np.clip(style.uniform(0.0, 1.0, 3) * style.uniform(0.5, 1.2), 0, 1)
 
     def paint(outline: np.ndarray, paint_colour: np.ndarray) -> None:
+        canvas.shade(canvas.polygon(outline + (0, 0.03 * scale), blur=0.025 * scale), -0.35)
         canvas.paint(canvas.polygon(outline), paint_colour, "ear_r")
 
     def shine(centre: np.ndarray, radius: float) -> None:

@@ -139,7 +139,7 @@ def paint_ears(canvas: Canvas, pose: Pose, person: Person, skin: np.ndarray, bef
 def ear_points(person: Person, side: int, points: tuple[tuple[float, float], ...]) -> np.ndarray:
     """Points (N, 3) of an ear, given as (outwards, down): it stands off the head, backwards."""
     outwards, down = np.array(points).T
-    return np.column_stack([side * (0.98 + 0.2 * outwards), down * person.length, -0.05 - 0.2 * outwards])
+    return np.column_stack([side * (0.98 + 0.23 * outwards), down * person.length, -0.05 - 0.2 * outwards])
 
 
 def paint_head(

@@ -74,9 +74,9 @@ def sample_pose(generator: np.random.Generator, person: Person, size: int) -> Po
     if person.necklace:  # seen in pictures that show more than the face
         scale, y = min(scale, generator.uniform(0.19, 0.225)), y - 0.05
     return Pose(
-        yaw=float(np.clip(generator.normal(0, 0.22), -0.6, 0.6)),
+        yaw=float(np.clip(generator.normal(0, 0.2), -0.55, 0.55)),
         pitch=float(np.clip(generator.normal(0, 0.09), -0.22, 0.22)),
-        roll=float(np.clip(generator.normal(0, 0.1), -0.3, 0.3)),
+        roll=float(np.clip(generator.normal(0, 0.08), -0.25, 0.25)),
         scale=float(scale * size),
         centre=(float(x * size), float(y * size)),
     )
@@ -133,7 +133,7 @@ def photograph(canvas: Canvas, generator: np.random.Generator) -> tuple[np.ndarr
     blur = generator.uniform(0, 0.003) * size
     if blur > 0.2:
         image = cv2.GaussianBlur(image, (0, 0), blur)
-    grain = generator.uniform(0.002, 0.024)
+    grain = generator.uniform(0.002, 0.02)
     image = image + generator.standard_normal((size, size, 1), np.float32) * grain
     image += generator.standard_normal((size, size, 3), np.float32) * (grain / 2)
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8), int(generator.integers(70, 96))

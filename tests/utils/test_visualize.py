@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from datasets import LABELS
-from utils.visualize import GalleryRow, can_draw, colourise, curves, gallery, overlay, with_legend
+from utils.visualize import GalleryRow, can_draw, colourise, curves, gallery, overlay, try_to_write, with_legend
 
 CELEB = LABELS["celebamask_hq"]
 # Colour vision deficiencies at full strength, on linear RGB (Machado, Oliveira and Fernandes, IEEE TVCG 2009, table 1).
@@ -141,10 +141,20 @@ def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
 def test_a_run_can_do_without_matplotlib(monkeypatch, caplog):
     logger = logging.getLogger("test")
     assert can_draw(logger)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # importing it is an ImportError
     with caplog.at_level(logging.INFO):
         assert not can_draw(logger)
     assert "pip install matplotlib" in caplog.text
+
+
+def test_a_run_goes_on_where_no_picture_can_be_written(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    with caplog.at_level(logging.INFO):
+        assert not try_to_write(
+            tmp_path / "file" / "curves.png", lambda path: curves([], CELEB, path), logging.getLogger()
+        )
+    assert "could not write" in caplog.text
+    assert try_to_write(tmp_path / "curves.png", lambda path: curves([], CELEB, path), logging.getLogger())
 
 
 def test_importing_costs_no_matplotlib():
