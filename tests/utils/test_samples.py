@@ -29,8 +29,9 @@ def test_chosen_samples_show_every_class_there_is(faces):
     assert len(chosen) == 4
     assert chosen == sorted(set(chosen))
     assert classes(faces, chosen) == set(range(11))
-    assert 8 not in classes(faces, [0])  # the first mouth is closed
-    assert classes(faces, choose(faces, 1)) == set(range(11))  # one face may show all
+    closed = [index for index in range(30) if 8 not in classes(faces, [index])]
+    assert closed  # so that a face that shows less than all could have been chosen
+    assert choose(faces, 1)[0] not in closed
 
 
 @pytest.mark.parametrize("count", [1, 30, 100])
