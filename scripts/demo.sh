@@ -35,11 +35,11 @@ workers=$(python -c 'import os; print(min(8, max(1, os.cpu_count() // 2)))')
 
 echo "1/3  Drawing faces"
 python -m datasets.synthetic --layout "$dataset" --out "$DATA_PATH/$dataset" --size 256 --seed 0 \
-    --train "${TRAIN:-1350}" --val "${VAL:-60}" --test "${TEST:-200}"
+    --train "${TRAIN:-1500}" --val "${VAL:-60}" --test "${TEST:-200}"
 
 echo "2/3  Training"
 python train.py --expt_name "$run" --dataset "$dataset" --model "$model" --pretrained none \
-    --input_resolution "$resolution" --epochs 6 --lr 1e-3 --lr_schedule 4,5 --lr_schedule_gamma 0.3 \
+    --input_resolution "$resolution" --epochs 6 --lr 1e-3 --lr_schedule 4,5 --lr_schedule_gamma 0.5 \
     --train_bs 8 --val_bs 8 --num_workers "$workers" --save_interval 1000 --resume "$@"
 
 echo "3/3  Testing on faces that it has not seen"

@@ -15,7 +15,8 @@ from network import BACKBONES, PUBLISHED
 from utils.config import complete, train_parser
 from utils.config import test_parser as parser_of_test
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
 
 
 def code_blocks(language: str) -> list[str]:
@@ -63,9 +64,12 @@ def test_every_command_is_understood():
     assert understood >= 6
 
 
-def test_every_script_exists():
-    for script in set(re.findall(r"scripts/\w+\.sh", README)):
-        assert (Path(__file__).resolve().parents[1] / script).is_file(), script
+def test_every_file_that_is_named_or_pictured_exists():
+    scripts = set(re.findall(r"scripts/\w+\.sh", README))
+    linked = {target for target in re.findall(r"\]\(([^)#]+)\)", README) if not target.startswith("https://")}
+    assert "scripts/demo.sh" in scripts and "docs/demo.png" in linked
+    for name in scripts | linked:
+        assert (ROOT / name).is_file(), name
 
 
 def test_python_example_runs(tmp_path, monkeypatch, capsys):
