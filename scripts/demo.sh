@@ -47,5 +47,6 @@ python test.py --expt_name "$run" --dataset "$dataset" --test_bs 8 --num_workers
 
 folder=$LOG_PATH/$(flag ckpt_path ckpts "$@")/$run
 echo
+echo "Done in $((SECONDS / 60)) min $((SECONDS % 60)) s."
 echo "Look at  $folder/samples/gallery.png   faces with truth and prediction"
 echo "         $folder/curves.png            how the training went"
