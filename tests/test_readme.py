@@ -67,7 +67,8 @@ def test_every_command_is_understood():
 def test_every_file_that_is_named_or_pictured_exists():
     scripts = set(re.findall(r"scripts/\w+\.sh", README))
     linked = {target for target in re.findall(r"\]\(([^)#]+)\)", README) if not target.startswith("https://")}
-    assert "scripts/demo.sh" in scripts and "docs/demo.png" in linked
+    assert scripts >= {"scripts/demo.sh"}
+    assert linked >= {"docs/demo.png"}
     for name in scripts | linked:
         assert (ROOT / name).is_file(), name
 
