@@ -34,10 +34,15 @@ def start(tmp_path):
         command = ["bash", "scripts/demo.sh", *TINY, *flags]
         return subprocess.Popen(
             command, cwd=REPOSITORY, env=environment, text=True, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=heed_ctrl_c,
         )  # fmt: skip
 
     return popen
+
+
+def heed_ctrl_c():
+    """What a shell starts in the background ignores Ctrl-C, and so would all that these tests start from there."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def finish(process):
