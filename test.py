@@ -68,8 +68,9 @@ def main() -> None:
             labels = LABELS[args.dataset]
             logger = create_logger(None, is_main=True)
             published = f"published: {labels.sizes[args.split]:,}"
+            model_at = f"{args.model} at {args.input_resolution}"
             title = f"{labels.title} {args.split}, {scores['num_images']:,} images ({published})"
-            logger.info(f"{title}, {args.model} at {args.input_resolution}\n\n{score_table(scores, labels)}\n")
+            logger.info(f"{title}, {model_at}\n\n{score_table(scores, labels)}\n")
             results = {
                 "weights": source,
                 "weights_path": str(path.resolve()),
@@ -89,8 +90,7 @@ def main() -> None:
             if args.samples and can_draw(logger):
                 picture = folder / "samples" / name.replace("results", "gallery").replace(".json", ".png")
                 rows = predict(model, dataset, choose(dataset, args.samples), world)
-                headline = f"{labels.title} {args.split}, {args.model} at {args.input_resolution}"
-                headline = f"{headline}: mean F1 {percent(scores['mean_f1']).strip()}"
+                headline = f"{labels.title} {args.split}, {model_at}: mean F1 {percent(scores['mean_f1']).strip()}"
                 if try_to_write(picture, partial(gallery, rows, labels, title=headline), logger):
                     logger.info(f"wrote {picture}")
 
