@@ -60,6 +60,11 @@ def hq_index(split: str, number: int) -> int:
     return 3 * number + int(SPLIT_CODES[split])
 
 
+def helen_name(split: str, number: int) -> str:
+    """The name of a picture in Helen, without its suffix."""
+    return f"{split}_{number:06d}"
+
+
 def write_celebamask_hq(root: Path, drawing: Drawing, split: str, number: int) -> None:
     """The image, and a mask of half its side for each part in it."""
     index = hq_index(split, number)
@@ -92,7 +97,7 @@ def write_lapa(root: Path, drawing: Drawing, split: str, number: int) -> None:
 
 def write_helen(root: Path, drawing: Drawing, split: str, number: int) -> None:
     """The image and its label map; its line of landmarks waits in a file of its own for ``finish``."""
-    name = f"{split}_{number:06d}"
+    name = helen_name(split, number)
     image = root / split / f"{name}{IMAGE}"
     if image.exists():
         return
@@ -117,7 +122,7 @@ def finish(root: Path, drawing: Drawing) -> None:
         write_text(root / MAPPING, mapping)
         write_text(root / PARTITION, partition)
     if drawing.layout == "helen" and not (root / LANDMARKS).exists():
-        names = [f"{split}_{number:06d}" for split, number in drawing.pictures()]
+        names = [helen_name(*picture) for picture in drawing.pictures()]
         whole = root / WAITING / LANDMARKS
         write_text(whole, [(root / WAITING / name).read_text().strip() for name in names])
         whole.replace(root / LANDMARKS)

@@ -34,6 +34,14 @@ def test_chosen_samples_show_every_class_there_is(faces):
     assert choose(faces, 1)[0] not in closed
 
 
+@pytest.mark.parametrize(
+    ("count", "expected"), [(1, [3]), (2, [1, 3]), (3, [1, 3, 4]), (4, [0, 1, 3, 4]), (9, [0, 1, 2, 3, 4])]
+)
+def test_samples_that_add_the_most_classes_come_first(count, expected):
+    shown = ([0, 1], [0, 5], [0], [0, 1, 2, 3], [3, 6, 255])
+    assert choose([{"label": torch.tensor(classes)} for classes in shown], count) == expected
+
+
 @pytest.mark.parametrize("count", [1, 30, 100])
 def test_as_many_are_chosen_as_there_are(faces, count):
     assert len(choose(faces, count)) == min(count, 30)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from datasets import LABELS
+from utils import visualize
 from utils.visualize import GalleryRow, can_draw, colourise, curves, gallery, overlay, try_to_write, with_legend
 
 CELEB = LABELS["celebamask_hq"]
@@ -104,6 +105,36 @@ def test_gallery_shows_pictures_truth_prediction_and_legend(tmp_path, dataset, c
     assert [path.name for path in file.parent.iterdir()] == ["gallery.png"]
 
 
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that were saved."""
+    saved = []
+    monkeypatch.setattr(visualize, "save", lambda figure, _: saved.append(figure))
+    return saved
+
+
+def test_gallery_puts_each_panel_in_its_place(figures, tmp_path):
+    rows = [
+        GalleryRow(f"face {k}", np.full((8, 8, 3), 50 + k, np.uint8), np.full((8, 8), k), np.full((8, 8), 5 + k))
+        for k in range(3)
+    ]
+    gallery(rows, CELEB, tmp_path / "gallery.png", "a title")
+    axes = figures[0].axes
+    assert figures[0].get_suptitle() == "a title"
+    assert [axis.get_title() for axis in axes[:6]] == 2 * ["picture", "truth", "prediction"]
+    for k in range(3):
+        picture, truth, prediction = (axis.images[0].get_array()[4, 4] for axis in axes[3 * k : 3 * k + 3])
+        assert axes[3 * k].texts[0].get_text() == f"face {k}"
+        assert tuple(picture) == (50 + k,) * 3
+        assert tuple(truth) == CELEB.palette[k]
+        assert tuple(prediction) == CELEB.palette[5 + k]
+    legend = figures[0].legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == list(CELEB.names)
+    assert [patch.get_facecolor() for patch in legend.get_patches()] == [
+        (*(value / 255 for value in colour), 1.0) for colour in CELEB.palette
+    ]
+
+
 def entry(epoch, lr=1e-3, val=None):
     return {"epoch": epoch, "lr": lr, "loss": 1 / (1 + epoch), "ce": 0.5, "dice": 0.4, "val": val}
 
@@ -125,6 +156,21 @@ def entry(epoch, lr=1e-3, val=None):
 def test_curves_of_any_run_can_be_drawn(tmp_path, entries):
     curves(entries, CELEB, tmp_path / "curves.png", "a run")
     assert Image.open(tmp_path / "curves.png").size == (1000, 400)
+
+
+def test_curves_are_those_of_the_run(figures, tmp_path):
+    first = entry(0, val={"mean_f1": 0.3, "long_tail_f1": None})
+    last = entry(2, 1e-4, {"mean_f1": 0.5, "long_tail_f1": 0.1})
+    curves([first, entry(1), last], CELEB, tmp_path / "curves.png")
+    loss, f1 = figures[0].axes
+    for axis, expected in (
+        (loss, {"loss": [[1, 1], [2, 1 / 2], [3, 1 / 3]], "cross-entropy": [[1, 0.5], [2, 0.5], [3, 0.5]]}),
+        (f1, {"mean F1": [[1, 30], [3, 50]], "long-tail mean F1": [[3, 10]]}),
+    ):
+        lines = {line.get_label(): line.get_xydata().tolist() for line in axis.lines}
+        for name, points in expected.items():
+            assert lines[name] == points
+        assert [[2, 0], [2, 1]] in lines.values()  # the learning rate fell after the second epoch
 
 
 def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
