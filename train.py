@@ -5,28 +5,39 @@ torchrun --nproc_per_node 8 train.py --dataset lapa --backbone segface_lapa --mo
 python train.py --dataset helen --model swin_base --train_bs 2 --expt_name helen --resume
 
 DATA_PATH holds the dataset folders and LOG_PATH gets the runs (see .env.example). A run leaves config.json, train.log,
-metrics.jsonl, curves.png, last.pt, best.pt and model_{epoch}.pt in LOG_PATH/ckpt_path/expt_name.
+metrics.jsonl, curves.png, gallery.png, last.pt, best.pt and model_{epoch}.pt in LOG_PATH/ckpt_path/expt_name. It may be
+killed at any moment: the same command with --resume goes on as if nothing had been.
 """
 
 import time
+import uuid
 from datetime import timedelta
 from functools import partial
 
 import torch
+from timm.utils import ModelEmaV3
 from torch.nn.parallel import DistributedDataParallel
 
 from datasets import LABELS, create_dataset
+from datasets.cache import SampleCache
 from network import create_segface
 from utils import cli
-from utils.checkpointing import BEST, LAST, Checkpoints, Progress
-from utils.config import SettingsError, complete, load_environment, prepare_folder, train_parser
-from utils.distributed import barrier, distributed_world, one_rank_of_a_node_first, sync_buffers
-from utils.engine import create_loader, evaluate, train_one_epoch
-from utils.logging import MetricsFile, create_logger, write_json
-from utils.report import hardware, percent, score_table
+from utils.checkpointing import BEST, Checkpoints, look_for_a_run
+from utils.config import complete, load_environment
+from utils.distributed import barrier, decided_by_main, distributed_world, launch_id, one_rank_of_a_node_first
+from utils.engine import create_loader
+from utils.flags import train_parser
+from utils.logging import create_logger, write_json
+from utils.precision import Precision, synchronise_batch_norm
+from utils.profiling import step_profiler
+from utils.report import hardware, percent, score_table, summary
 from utils.reproducibility import epoch_seed, set_arithmetic
 from utils.sampling import EvalBatches, TrainBatches
-from utils.visualize import can_draw, curves, try_to_write
+from utils.state import TrainingState
+from utils.stopping import Stopped, StopRequest
+from utils.tracking import create_tracker
+from utils.training import Trainer
+from utils.watching import Watcher
 
 
 def main() -> None:
@@ -37,102 +48,108 @@ def main() -> None:
     labels = LABELS[args.dataset]
 
     with distributed_world(args.device) as world:
-        set_arithmetic(world.device, args.deterministic)
+        set_arithmetic(world.device, args.deterministic, args.tf32)
+        precision = Precision(world.device, args.amp, args.channels_last)
 
         # Data: reading it first, so that a missing file is told before anything is downloaded or written.
-        train_set = create_dataset(args.dataset, root, "train", args.input_resolution, seed=args.seed)
-        val_set = create_dataset(args.dataset, root, "val", args.input_resolution)
-        train_batches = TrainBatches(len(train_set), args.train_bs, world.rank, world.size, args.seed)
-        val_batches = EvalBatches(len(val_set), args.val_bs, world.rank, world.size)
-        if not len(train_batches):
-            fitting = len(train_set) // world.size
-            remedy = f"lower --train_bs to {fitting}" if fitting else f"start at most {len(train_set)} processes"
-            raise SettingsError(
-                f"the train split has {len(train_set)} images, fewer than one batch of --train_bs {args.train_bs} on "
-                f"{world.size} ranks; {remedy}"
-            )
+        cache_folder = environment.cache_folder(args.cache_dir)
+        cache = SampleCache(cache_folder, args.cache_images) if cache_folder else None
+        train_set = create_dataset(args.dataset, root, "train", args.input_resolution, seed=args.seed, cache=cache)
+        val_set = create_dataset(args.dataset, root, "val", args.input_resolution, cache=cache)
+        ranks = (world.rank, world.size)
+        train_batches = TrainBatches(len(train_set), args.train_bs, *ranks, args.seed, args.grad_accum)
+        train_batches.check_enough()
+        steps_per_epoch = train_batches.steps
         train_loader = create_loader(train_set, train_batches, args.num_workers, world)
+        val_batches = EvalBatches(len(val_set), args.val_bs, *ranks)
         val_loader = create_loader(val_set, val_batches, args.num_workers, world)
 
-        if world.is_main:
-            prepare_folder(folder)
+        # What to go on from, if anything
+        config = {**vars(args), "ranks": world.size, "launch": launch_id(), "run_id": uuid.uuid4().hex[:8]}
+        checkpoints = Checkpoints(folder, config, args.checkpoint_minutes)
+        found, notices = decided_by_main(world, partial(look_for_a_run, checkpoints, args.resume))
+        content = checkpoints.read(found) if found else None
 
         # Model
         torch.manual_seed(args.seed)
         with one_rank_of_a_node_first(world):
-            will_be_loaded = args.resume and (folder / LAST).is_file()
-            start = "none" if will_be_loaded else args.pretrained
+            start = "none" if found else args.pretrained
             model = create_segface(args.model, args.backbone, args.input_resolution, start)
-        model.to(world.device)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=args.weight_decay)
+        if args.sync_bn:
+            model = synchronise_batch_norm(model, world.device)
+        model.to(world.device, memory_format=precision.memory_format)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), args.lr, weight_decay=args.weight_decay, fused=world.device.type == "cuda"
+        )
         scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, args.lr_schedule, args.lr_schedule_gamma)
+        ema = ModelEmaV3(model, args.ema) if args.ema else None
+        state = TrainingState(model, optimizer, scheduler, precision.scaler(), ema, world)
+        if found:
+            notices += checkpoints.resume(content, found, state)
+            notices += [f"resuming at epoch {state.progress.epoch}, step {state.progress.step}"]
+            del content
+        elif args.resume:
+            notices += [f"nothing to resume in {folder}: starting"]
 
         # The run's folder
-        checkpoints = Checkpoints(folder, {**vars(args), "ranks": world.size})
-        resumed = checkpoints.resume(model, optimizer, scheduler) if args.resume else None
-        progress = resumed or Progress()
-        barrier()  # every rank has read last.pt before the main one touches the folder
-        aside = checkpoints.set_aside() if world.is_main and resumed is None else None
-        logger = create_logger(folder / "train.log", world.is_main)
-        metrics_file = MetricsFile(folder / "metrics.jsonl")
+        barrier()  # every rank has read what it goes on from before the main one touches the folder
+        aside = checkpoints.make_room() if world.is_main and not found else None
+        logger = checkpoints.logger = create_logger(folder / "train.log", world.is_main)
         if world.is_main:
             write_json(checkpoints.config, folder / "config.json")
-            metrics_file.keep_before(progress.epoch)
-        if aside:
-            logger.info(f"an earlier run was here; it is now {aside}")
-        if args.resume:
-            logger.info(
-                f"resuming at epoch {progress.epoch}" if resumed else f"nothing to resume in {folder}: starting"
-            )
-        for change in checkpoints.changes:
-            logger.info(f"another setting than before: {change}")
+        notices += [f"an earlier run was here; it is now {aside}"] if aside else []
+        for notice in notices:
+            logger.info(notice)
         logger.info(f"run {folder} on {world.size} x {hardware(world.device)}")
         for split, dataset in (("train", train_set), ("val", val_set)):
             logger.info(f"{labels.title} {split}: {len(dataset):,} images (published: {labels.sizes[split]:,})")
-        draws = world.is_main and can_draw(logger)
-        ddp = DistributedDataParallel(model) if world.size > 1 else model
+        mode = args.wandb if world.is_main else "disabled"
+        tracker = create_tracker(mode, folder, args.expt_name, checkpoints.config, checkpoints.config["run_id"], logger)
+        watcher = Watcher(folder, val_set, args.samples, state, logger, tracker)
 
         # Epochs
-        started, first = time.perf_counter(), progress.epoch
-        for epoch in range(first, args.epochs):
-            torch.manual_seed(epoch_seed(args.seed, epoch, world.rank))
-            train_set.set_epoch(epoch)
-            train_batches.epoch = epoch
-            lr = optimizer.param_groups[0]["lr"]
-            title = f"epoch {epoch}/{args.epochs - 1}"
-            means = train_one_epoch(ddp, train_loader, optimizer, world, title, logger, args.log_interval)
-            scheduler.step()
-            progress.epoch, progress.iteration = epoch + 1, progress.iteration + len(train_loader)
-            is_last = progress.epoch == args.epochs
+        ddp = DistributedDataParallel(model, gradient_as_bucket_view=True) if world.size > 1 else model
+        stop = StopRequest(announce=world.is_main)
+        trainer = Trainer(
+            torch.compile(ddp) if args.compile else ddp, state, train_loader, precision, checkpoints, stop, logger,
+            tracker, args.grad_clip, args.max_bad_steps, args.log_interval,
+        )  # fmt: skip
+        progress = state.progress
+        started, first_iteration = time.perf_counter(), progress.iteration
+        try:
+            with stop, step_profiler(folder / "trace.json", args.profile and world.is_main, logger) as profiler:
+                for epoch in range(progress.epoch, args.epochs):
+                    title = f"epoch {epoch}/{args.epochs - 1}"
+                    is_last = epoch + 1 == args.epochs
+                    lr = optimizer.param_groups[0]["lr"]
+                    state.seed(epoch_seed(args.seed, epoch, world.rank))
+                    train_set.set_epoch(epoch)
+                    train_batches.epoch = epoch
+                    means = trainer.train_epoch(title, profiler)
+                    is_validated = is_last or (epoch + 1) % args.val_interval == 0
+                    scores = trainer.validate(val_loader, args.dataset, title) if is_validated else {"val": None}
+                    scheduler.step()
+                    progress.next_epoch()
 
-            scores = None
-            if progress.epoch % args.val_interval == 0 or is_last:
-                sync_buffers(model)
-                scores = evaluate(model, val_loader, args.dataset, world, f"{title} validation")
-
-            if world.is_main:
-                improved = scores is not None and (scores["mean_f1"] or 0.0) > progress.best_f1
-                if improved:
-                    progress.best_f1 = scores["mean_f1"] or 0.0
-                entry = {"epoch": epoch, "iteration": progress.iteration, "lr": lr, **means, "val": scores}
-                metrics_file.append(entry)
-                if improved:
-                    checkpoints.save_weights(model, progress, BEST)
-                if progress.epoch % args.save_interval == 0 or is_last:
-                    checkpoints.save_weights(model, progress, f"model_{epoch}.pt")
-                checkpoints.save_last(model, optimizer, scheduler, progress)
-                if scores and draws:
-                    draw = partial(curves, metrics_file.read(), labels, title=args.expt_name)
-                    try_to_write(folder / "curves.png", draw, logger)
-            left = (time.perf_counter() - started) / (progress.epoch - first) * (args.epochs - progress.epoch)
-            f1 = f", val mean F1 {percent(scores['mean_f1']).strip()}" if scores else ""
-            logger.info(
-                f"{title}: loss {means['loss']:.4f}, CE {means['ce']:.4f}, Dice {means['dice']:.4f}{f1}, lr {lr:.1e}, "
-                f"{means['samples_per_second']:.1f} samples/s, ETA {timedelta(seconds=round(left))}"
-            )
-            if is_last:
-                logger.info(f"validation, {scores['num_images']} images\n{score_table(scores, labels)}")
-        logger.info(f"done: {folder}, best validation mean F1 {percent(max(progress.best_f1, 0)).strip()}")
+                    watcher.show({"epoch": epoch, "iteration": progress.iteration, "lr": lr, **means, **scores})
+                    checkpoints.save_epoch(state, scores, args.save_interval, is_last)
+                    if complaint := cache and cache.complaint():
+                        logger.warning(complaint)
+                    seconds_per_step = (time.perf_counter() - started) / max(1, progress.iteration - first_iteration)
+                    left = timedelta(seconds=round(seconds_per_step * steps_per_epoch * (args.epochs - epoch - 1)))
+                    logger.info(f"{title}: {summary(means, scores, lr)}, ETA {left}")
+                    if is_last:
+                        logger.info(
+                            f"validation, {scores['val']['num_images']} images\n{score_table(scores['val'], labels)}"
+                        )
+            checkpoints.check_all_written()
+            logger.info(f"done: {folder}, best validation mean F1 {percent(max(checkpoints.best[BEST], 0)).strip()}")
+        except Stopped as signal:
+            checkpoints.check_all_written()
+            where = f"epoch {progress.epoch}, step {progress.step}"
+            logger.info(f"stopped by {signal} at {where}; the same command with --resume goes on from there")
+        finally:
+            tracker.finish()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from datasets.base import DataError, FaceParsingDataset
+from datasets.cache import SampleCache
 from datasets.celebamask_hq import CelebAMaskHQ
 from datasets.helen import Helen
 from datasets.labels import LABELS, canonical_name
@@ -10,16 +11,22 @@ from datasets.lapa import LaPa
 
 DATASETS = {"celebamask_hq": CelebAMaskHQ, "lapa": LaPa, "helen": Helen}
 
-__all__ = ["DATASETS", "LABELS", "DataError", "FaceParsingDataset", "create_dataset"]
+__all__ = ["DATASETS", "LABELS", "DataError", "FaceParsingDataset", "SampleCache", "create_dataset"]
 
 
 def create_dataset(
-    name: str, root: str | Path, split: str, resolution: int, augment: bool | None = None, seed: int = 0
+    name: str,
+    root: str | Path,
+    split: str,
+    resolution: int,
+    augment: bool | None = None,
+    seed: int = 0,
+    cache: SampleCache | None = None,
 ) -> FaceParsingDataset:
     """A split of a dataset.
 
     ``name`` is a key of ``LABELS``, ``root`` the dataset's own folder, ``split`` ``train``, ``val`` or ``test``,
     ``resolution`` the side of its images in pixels. ``augment`` is by default on for ``train``; its draws come from
-    ``seed``. Raises ValueError for an unknown name or split, and DataError for what is wrong on disk.
+    ``seed``. A ``cache`` keeps what is costly to make, and changes no sample. Raises ValueError for an unknown name or split, and DataError for what is wrong on disk.
     """
-    return DATASETS[canonical_name(name)](root, split, resolution, augment, seed)
+    return DATASETS[canonical_name(name)](root, split, resolution, augment, seed, cache)

@@ -2,7 +2,9 @@
 
 import zlib
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from datasets.cache import Entry, SampleCache, Shelf, fetch
 from datasets.labels import IGNORE, Labels
 from datasets.transforms import AffineRange, Face, affine, resize, to_tensors
 
@@ -27,12 +30,16 @@ def data_error(path: Path, found: str, expected: str, remedy: str) -> DataError:
 
 @dataclass(frozen=True)
 class Sample:
-    """The files of one face. ``labels`` is the label map, or for CelebAMask-HQ the masks of the parts that exist."""
+    """The files of one face. ``labels`` is the label map, or for CelebAMask-HQ the masks of the parts that exist.
+
+    ``whole`` is False where a file is missing, which is found only while problems are collected.
+    """
 
     name: str
     image: Path
     labels: tuple[Path, ...]
     landmarks: Path | None = None
+    whole: bool = True
 
 
 class FaceParsingDataset(Dataset):
@@ -42,14 +49,26 @@ class FaceParsingDataset(Dataset):
     ``landmarks`` float32 (5, 2) in pixels of the R x R image, ``name`` str. Every file of the split is looked for when
     the dataset is built; DataError says what is missing or broken, then or at reading, and nothing is ever skipped.
 
-    ``augmentation`` is drawn anew in each epoch (``set_epoch``) from (seed, epoch, index) alone.
+    ``augmentation`` is drawn anew in each epoch (``set_epoch``) from (seed, epoch, index) alone. A ``cache`` makes
+    reading faster and changes no sample. With a list of ``problems`` the errors that leave something else to look at
+    are put there instead of raised.
     """
 
     labels: Labels
     augmentation: AffineRange | None = None
     splits: tuple[str, ...] = ("train", "val", "test")
+    same_splits: dict[str, str] = {}  # splits that are another one under a second name
 
-    def __init__(self, root: str | Path, split: str, resolution: int, augment: bool | None = None, seed: int = 0):
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        resolution: int,
+        augment: bool | None = None,
+        seed: int = 0,
+        cache: SampleCache | None = None,
+        problems: list[DataError] | None = None,
+    ):
         self.root = Path(root)
         if split not in self.splits:
             raise ValueError(f"unknown split {split!r}; choose one of {', '.join(self.splits)}")
@@ -57,12 +76,18 @@ class FaceParsingDataset(Dataset):
         self.resolution = resolution
         self.seed = seed
         self.augment = split == "train" if augment is None else augment
+        self.problems = problems
         # Shared memory, so that workers which outlive an epoch see the next one.
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         require_folder(self.root, f"the {self.labels.title} dataset")
         self.samples = self.find_samples()
-        if not self.samples:
+        if not self.samples and not self.problems:
             raise data_error(self.root, f"no image in split {split!r}", "at least one", self.remedy)
+
+        key = (str(self.root.resolve()), self.labels.names)
+        self.kept_labels = cache.labels(self.labels.title, key) if cache else None
+        keeps_samples = cache and cache.images and not (self.augment and self.augmentation)
+        self.kept_samples = cache.samples(self.labels.title, key, resolution) if keeps_samples else None
 
     @property
     def remedy(self) -> str:
@@ -73,9 +98,30 @@ class FaceParsingDataset(Dataset):
     def find_samples(self) -> list[Sample]:
         """The files of the split in their published order, all of which exist."""
 
-    @abstractmethod
+    def complain(self, error: DataError) -> None:
+        """Raise an error, or collect it where problems are collected: then what is left is looked at, too."""
+        if self.problems is None:
+            raise error
+        self.problems.append(error)
+
+    def has(self, require: Callable[[Path, str], object], path: Path, what: str) -> bool:
+        """Whether ``require_file`` or ``require_folder`` finds a path; if not, that is complained of."""
+        try:
+            require(path, what)
+        except DataError as error:
+            self.complain(error)
+            return False
+        return True
+
     def read(self, sample: Sample) -> Face:
         """Read the files of a sample, checked, before augmentation and resizing."""
+        image = read_rgb(sample.image)
+        points = self.read_landmarks(sample)
+        return Face(image, self.read_label(sample, image.size), points)
+
+    @abstractmethod
+    def read_landmarks(self, sample: Sample) -> np.ndarray:
+        """The points (N, 2) of a sample in pixels of its image, of which ``five_landmarks`` makes five."""
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the augmentation of this epoch from now on, in running workers too."""
@@ -86,27 +132,50 @@ class FaceParsingDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
         sample = self.samples[index]
-        face = self.read(sample)
+        tensors = fetch(self.entry(self.kept_samples, sample), partial(self.make, index))
+        return {**tensors, "name": sample.name}
+
+    def make(self, index: int) -> dict[str, torch.Tensor]:
+        """The tensors of a sample from its files."""
+        face = self.read(self.samples[index])
         if self.augment and self.augmentation:
             generator = np.random.default_rng((self.seed, self.epoch.item(), index))
             face = affine(face, self.augmentation.draw(generator, face.image.size))
         face = resize(face, self.resolution)
-        face = replace(face, landmarks=self.five_landmarks(face.landmarks))
-        return {**to_tensors(face), "name": sample.name}
+        return to_tensors(replace(face, landmarks=self.five_landmarks(face.landmarks)))
+
+    def entry(self, shelf: Shelf | None, sample: Sample) -> Entry | None:
+        """The cache's entry for a sample's files as they are now, so to be asked for before they are read.
+
+        None without a cache, and where a file is gone: which one, reading will tell.
+        """
+        if shelf is None:
+            return None
+        try:
+            return shelf.entry(sample.image.relative_to(self.root), self.fingerprint(sample))
+        except OSError:
+            return None
+
+    def fingerprint(self, sample: Sample) -> list:
+        """All that tells a sample's files from changed ones without opening them; OSError if one is missing."""
+        files = [sample.image, *sample.labels, *([sample.landmarks] if sample.landmarks else [])]
+        stats = [(file, file.stat()) for file in files]
+        return [(str(file.relative_to(self.root)), stat.st_size, stat.st_mtime_ns) for file, stat in stats]
 
     def five_landmarks(self, points: np.ndarray) -> np.ndarray:
         """Eyes, nose tip and mouth corners (5, 2), image left first, of the points that ``read`` returned."""
         return points
 
-    def read_label(self, path: Path, size: tuple[int, int]) -> Image.Image:
-        """A label map of class indices, of the ``size`` (width, height) of its image."""
+    def read_label(self, sample: Sample, size: tuple[int, int] | None) -> Image.Image:
+        """The label map of class indices, of the ``size`` (width, height) of its image if that is known."""
+        (path,) = sample.labels
         label = read_picture(path)
         if label.mode not in ("L", "P", "1", "I;16", "I"):
             raise data_error(path, f"a label map of mode {label.mode}", "one channel of class indices", self.remedy)
         values = np.asarray(label)
-        if label.size != size:
+        if size and label.size != size:
             found = f"a label map of {label.width} x {label.height}"
-            raise data_error(path, found, f"the size of its image, {size[0]} x {size[1]}", self.remedy)
+            self.complain(data_error(path, found, f"the size of its image, {size[0]} x {size[1]}", self.remedy))
         wrong = values[(values >= self.labels.num_classes) & (values != IGNORE)]
         if wrong.size:
             expected = f"classes 0 to {self.labels.num_classes - 1}, or {IGNORE} for pixels to ignore"
@@ -153,8 +222,10 @@ def read_lines(path: Path, what: str) -> list[list[str]]:
     """The lines of a text file, split into words; blank lines are left out."""
     try:
         text = require_file(path, what).read_text()
-    except UnicodeDecodeError as error:
-        raise data_error(path, f"no text ({error})", what, "Copy or unpack this file again.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise data_error(
+            path, f"no text that can be read ({error})", what, "Copy or unpack this file again."
+        ) from error
     return [line.split() for line in text.splitlines() if line.strip()]
 
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 
 from datasets.base import (
+    DataError,
     FaceParsingDataset,
     Sample,
     data_error,
     group_means,
     read_lines,
-    read_rgb,
     require_file,
     require_folder,
     to_points,
@@ -30,40 +30,70 @@ class Helen(FaceParsingDataset):
     """Helen: 11 classes, five landmarks, each image cropped around its face. Validation uses the test split."""
 
     labels = LABELS["helen"]
+    same_splits = {"val": "test"}
 
     def find_samples(self) -> list[Sample]:
-        folder = self.root / ("train" if self.split == "train" else "test")
-        require_folder(folder, f"Helen's {folder.name} split")
+        split = self.same_splits.get(self.split, self.split)
+        folder = self.root / split
+        if not all([
+            self.has(require_folder, folder, f"Helen's {split} split"),
+            self.has(require_file, self.root / LANDMARKS, "the landmarks of Helen"),
+        ]):  # fmt: skip
+            return []
         self.points = self.read_all_landmarks()
         samples = []
         names = {path.name.removesuffix(end) for end in (IMAGE, LABEL) for path in folder.glob(f"*{end}")}
         for name in sorted(names):
-            image = require_file(folder / f"{name}{IMAGE}", f"the image of {name}{LABEL}")
-            label = require_file(folder / f"{name}{LABEL}", f"the label map of {name}{IMAGE}")
+            image, label = folder / f"{name}{IMAGE}", folder / f"{name}{LABEL}"
+            whole = all([
+                self.has(require_file, image, f"the image of {label.name}"),
+                self.has(require_file, label, f"the label map of {image.name}"),
+                self.points.get(name) is not None,
+            ])  # fmt: skip
             if name not in self.points:
-                raise data_error(self.root / LANDMARKS, f"no line for {name}", "one for every image", self.remedy)
-            samples.append(Sample(name, image, (label,), self.root / LANDMARKS))
+                found = f"no line for {name}"
+                self.complain(data_error(self.root / LANDMARKS, found, "one for every image", self.remedy))
+            samples.append(Sample(name, image, (label,), whole=whole))
         return samples
 
-    def read_all_landmarks(self) -> dict[str, np.ndarray]:
-        """By name, the 68 points (68, 2) in pixels of the image, from lines of 136 numbers and a name."""
+    def read_all_landmarks(self) -> dict[str, np.ndarray | None]:
+        """By name, the 68 points (68, 2) in pixels of the image, from lines of 136 numbers and a name.
+
+        None where a line is broken, which is found only while problems are collected.
+        """
         path = self.root / LANDMARKS
         points = {}
         for number, words in enumerate(read_lines(path, "the landmarks of Helen"), start=1):
-            *coordinates, name = words
-            if len(coordinates) != 2 * NUM_POINTS:
-                found = f"line {number} ({name}) has {len(coordinates)} numbers"
-                raise data_error(path, found, f"{2 * NUM_POINTS} numbers and a name", self.remedy)
-            points[name] = to_points(coordinates, path, number, self.remedy) / LANDMARK_SCALE
+            name = words[-1]
+            try:
+                points[name] = self.points_of_line(words, number)
+            except DataError as error:
+                self.complain(error)
+                points[name] = None
         return points
 
+    def points_of_line(self, words: list[str], number: int) -> np.ndarray:
+        """The points (68, 2) of line ``number`` in pixels of the image."""
+        *coordinates, name = words
+        path = self.root / LANDMARKS
+        if len(coordinates) != 2 * NUM_POINTS:
+            found = f"line {number} ({name}) has {len(coordinates)} numbers"
+            raise data_error(path, found, f"{2 * NUM_POINTS} numbers and a name", self.remedy)
+        return to_points(coordinates, path, number, self.remedy) / LANDMARK_SCALE
+
+    def read_landmarks(self, sample: Sample) -> np.ndarray:
+        return self.points[sample.name]
+
+    def fingerprint(self, sample: Sample) -> list:
+        # Not the state of the file of all landmarks, which was read at the start.
+        return [*super().fingerprint(sample), self.points[sample.name].tobytes().hex()]
+
     def read(self, sample: Sample) -> Face:
-        image = read_rgb(sample.image)
-        points = self.points[sample.name]
-        face = Face(image, self.read_label(sample.labels[0], image.size), points)
-        box = face_box(points, image.size)
+        face = super().read(sample)
+        size = face.image.size
+        box = face_box(face.landmarks, size)
         if box[0] >= box[2] or box[1] >= box[3]:
-            found = f"the landmarks of {sample.name} lie outside its image of {image.width} x {image.height}"
+            found = f"the landmarks of {sample.name} lie outside its image of {size[0]} x {size[1]}"
             raise data_error(self.root / LANDMARKS, found, "points of the face", self.remedy)
         face = crop(face, box)
         # The published landmarks were cropped in float32 and went on in float64.

@@ -8,12 +8,11 @@ from datasets.base import (
     data_error,
     group_means,
     read_lines,
-    read_rgb,
     require_folder,
     to_points,
 )
 from datasets.labels import LABELS
-from datasets.transforms import AffineRange, Face
+from datasets.transforms import AffineRange
 
 PARTS = {"images": ".jpg", "labels": ".png", "landmarks": ".txt"}
 NUM_POINTS = 106
@@ -29,24 +28,26 @@ class LaPa(FaceParsingDataset):
 
     def find_samples(self) -> list[Sample]:
         folder = self.root / self.split
-        listed = {}
-        for part, suffix in PARTS.items():
-            require_folder(folder / part, f"the {part} of LaPa's {self.split} split")
-            listed[part] = {path.stem for path in (folder / part).iterdir() if path.suffix == suffix}
+        require_folder(folder, f"LaPa's {self.split} split")
+        missing = [part for part in PARTS if not self.has(require_folder, folder / part, f"LaPa's {self.split} {part}")]
+        if missing:
+            return []
+        listed = {
+            part: {path.stem for path in (folder / part).iterdir() if path.suffix == suffix}
+            for part, suffix in PARTS.items()
+        }
         samples = []
         for stem in sorted(set.union(*listed.values())):
             paths = {part: folder / part / f"{stem}{suffix}" for part, suffix in PARTS.items()}
             for part, path in paths.items():
                 if stem not in listed[part]:
                     others = " and ".join(other for other in PARTS if stem in listed[other])
-                    raise data_error(path, "no such file", f"one, as {stem} is among the {others}", self.remedy)
-            samples.append(Sample(f"{self.split}.{stem}", paths["images"], (paths["labels"],), paths["landmarks"]))
+                    expected = f"one, as {stem} is among the {others}"
+                    self.complain(data_error(path, "no such file", expected, self.remedy))
+            whole = all(stem in stems for stems in listed.values())
+            name = f"{self.split}.{stem}"
+            samples.append(Sample(name, paths["images"], (paths["labels"],), paths["landmarks"], whole))
         return samples
-
-    def read(self, sample: Sample) -> Face:
-        image = read_rgb(sample.image)
-        points = self.read_landmarks(sample)
-        return Face(image, self.read_label(sample.labels[0], image.size), points)
 
     def read_landmarks(self, sample: Sample) -> np.ndarray:
         """Five landmarks (5, 2) in pixels of the image, from a file of ``106`` and then 106 lines ``x y``."""

@@ -14,7 +14,8 @@ from PIL import Image
 from datasets import LABELS
 from network import create_segface, load_weights, save_weights
 from network.files import read_file
-from utils.config import complete, train_parser
+from utils.config import complete
+from utils.flags import train_parser
 
 TINY = ("--model", "mobilenet", "--input_resolution", "64", "--pretrained", "none", "--num_workers", "0")
 SHORT = (*TINY, "--train_bs", "2", "--epochs", "2", "--save_interval", "1")

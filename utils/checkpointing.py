@@ -1,6 +1,10 @@
 """Checkpoints of a training run: everything to go on, the best weights, and weights by epoch."""
 
-from dataclasses import dataclass
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from logging import Logger
 from pathlib import Path
 from typing import Any
 
@@ -10,78 +14,174 @@ from network import SegFace
 from network.checkpoint import STATE_KEY, check_fit, config_of, extract_state
 from network.errors import WeightsError
 from network.files import read_file, replacing
-from utils.config import SettingsError
+from utils.config import SettingsError, prepare_folder
+from utils.distributed import is_started_again
+from utils.state import TrainingState
 
-LAST, BEST = "last.pt", "best.pt"
-# Settings that a resumed run cannot change, and those that it takes over from the states of optimizer and scheduler.
+LAST, PREVIOUS, BEST, BEST_EMA = "last.pt", "previous.pt", "best.pt", "best_ema.pt"
+# What a file must hold, beside the weights, to go on from them, and to go on exactly.
+OF_WEIGHTS = {"epoch": int, "iteration": int}
+OF_A_RUN = {**OF_WEIGHTS, "optimizer": Mapping, "scheduler": Mapping}
+# Settings that a resumed run cannot change, those that it takes over from the states of optimizer and scheduler, and
+# those that are no choice of the user's.
 FIXED = ("dataset", "backbone", "model", "input_resolution")
 TAKEN_OVER = ("lr", "lr_schedule", "lr_schedule_gamma", "weight_decay")
-
-
-@dataclass
-class Progress:
-    """How far a run has come: epochs done, optimizer steps done, and the best validation mean F1 so far."""
-
-    epoch: int = 0
-    iteration: int = 0
-    best_f1: float = -1.0
+NOT_CHOSEN = ("resume", "device", "launch", "run_id")
+SECONDS_TO_RETRY = 60  # after a write that failed
 
 
 class Checkpoints:
-    """The checkpoint files in the folder of a run. Every file is written beside its place and renamed."""
+    """The checkpoint files in the folder of a run. Every file is written beside its place and renamed.
 
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+    ``minutes`` is the time from one ``last.pt`` to the next, ``config`` all settings of the run. A disk that refuses
+    a file does not end the run: the file before it stays, the logger tells, and it is tried again.
+    """
+
+    def __init__(self, folder: Path, config: dict[str, Any], minutes: float) -> None:
         self.folder = folder
         self.config = config
-        self.changes: list[str] = []  # settings that differ from those of the run that was resumed
+        self.minutes = minutes
+        self.logger: Logger | None = None
+        self.best = {BEST: -1.0, BEST_EMA: -1.0}  # the mean F1 of these files on disk
+        self.waiting: dict[str, dict[str, Any]] = {}  # weights that could not be written, by file
+        self.unwritten: set[str] = set()  # files of which the newest could not be written
+        self.next_save = time.monotonic() + 60 * minutes
 
-    def weights(self, model: SegFace, progress: Progress) -> dict[str, Any]:
+    @property
+    def due(self) -> bool:
+        """Whether it is time for ``last.pt``, or for another try at what could not be written."""
+        return time.monotonic() >= self.next_save
+
+    def weights(self, model: SegFace, state: TrainingState) -> dict[str, Any]:
         """What ``load_weights`` reads, with where it comes from. ``epoch`` counts from 0, as in the file's name."""
         return {
             STATE_KEY: model.state_dict(),
-            "epoch": progress.epoch - 1,
-            "iteration": progress.iteration,
-            "config": {**self.config, **model.config},
+            "epoch": state.progress.epoch - 1,
+            "iteration": state.progress.iteration,
+            "config": {**self.config, **state.model.config},
+            "best_f1": self.best[BEST],
         }
 
-    def save_last(
-        self,
-        model: SegFace,
-        optimizer: torch.optim.Optimizer,
-        scheduler: torch.optim.lr_scheduler.LRScheduler,
-        progress: Progress,
-    ) -> None:
-        """Write ``last.pt``: all that resuming needs."""
-        content = self.weights(model, progress) | {
-            "optimizer": optimizer.state_dict(),
-            "scheduler": scheduler.state_dict(),
-            "best_f1": progress.best_f1,
-        }
-        self.write(content, LAST)
+    def save_last(self, state: TrainingState) -> None:
+        """Write ``last.pt``, all that resuming needs, and keep the one before it; every rank must call it."""
+        captured = state.capture()
+        self.next_save = time.monotonic() + 60 * self.minutes
+        if captured is None:
+            return
+        self.write_waiting()
+        with suppress(OSError):  # it may be missing, or the file system may know no hard links
+            (self.folder / f".{PREVIOUS}").unlink(missing_ok=True)
+            (self.folder / f".{PREVIOUS}").hardlink_to(self.folder / LAST)
+            (self.folder / f".{PREVIOUS}").replace(self.folder / PREVIOUS)
+        self.try_to_write(self.weights(state.model, state) | captured | {"best_ema_f1": self.best[BEST_EMA]}, LAST)
 
-    def save_weights(self, model: SegFace, progress: Progress, name: str) -> None:
-        """Write the weights alone, as ``best.pt`` or ``model_{epoch}.pt``."""
-        self.write(self.weights(model, progress), name)
+    def save_epoch(self, state: TrainingState, scores: dict[str, Any], interval: int, is_last: bool) -> None:
+        """At the end of an epoch: the best weights, ``last.pt``, and each ``interval`` epochs ``model_{epoch}.pt``.
 
-    def write(self, content: dict[str, Any], name: str) -> None:
-        with replacing(self.folder / name) as file:
-            torch.save(content, file)
-
-    def resume(
-        self,
-        model: SegFace,
-        optimizer: torch.optim.Optimizer,
-        scheduler: torch.optim.lr_scheduler.LRScheduler,
-    ) -> Progress | None:
-        """Load ``last.pt`` and say how far it had come, or None where there is none.
-
-        Raises WeightsError for a file that cannot be gone on from, and SettingsError if it is of another dataset or
-        model. The learning rate and its schedule go on as they were, and ``config`` says so.
+        Of averaged weights, if any, there are ``best_ema.pt`` and ``ema_{epoch}.pt``. Every rank must call it. After
+        a step that was not applied nothing is saved before the very end, as what led to it may be bad.
         """
-        path = self.folder / LAST
+        if state.progress.bad_steps and not is_last:
+            return
+        epoch = state.progress.epoch - 1
+        models = [(state.model, "val", BEST, f"model_{epoch}.pt")]
+        if state.ema:
+            models.append((state.ema.module, "val_ema", BEST_EMA, f"ema_{epoch}.pt"))
+        for model, key, best, numbered in models if state.world.is_main else ():
+            if scores[key]:
+                self.save_best(model, state, best, scores[key]["mean_f1"])
+            if is_last or state.progress.epoch % interval == 0:
+                self.save_weights(model, state, numbered)
+        self.save_last(state)
+
+    def save_best(self, model: SegFace, state: TrainingState, name: str, mean_f1: float | None) -> None:
+        """Write the weights as ``best.pt`` or ``best_ema.pt`` if they are better than those there."""
+        waiting = self.waiting.get(name, {}).get("mean_f1", -1.0)
+        if (mean_f1 or 0.0) > max(self.best[name], waiting):
+            self.save_weights(model, state, name, mean_f1 or 0.0)
+
+    def save_weights(self, model: SegFace, state: TrainingState, name: str, mean_f1: float | None = None) -> None:
+        """Write the weights alone."""
+        content = self.weights(model, state) | {"mean_f1": mean_f1}
+        if name == BEST:
+            content["best_f1"] = mean_f1
+        if not self.try_to_write(content, name):
+            copies = {key: tensor.cpu().clone() for key, tensor in content[STATE_KEY].items()}
+            self.waiting[name] = content | {STATE_KEY: copies}
+
+    def write_waiting(self) -> None:
+        """Try again to write what could not be written."""
+        for name in list(self.waiting):
+            if not self.try_to_write(self.waiting[name], name):
+                return
+            del self.waiting[name]
+
+    def try_to_write(self, content: dict[str, Any], name: str) -> bool:
+        """Write a file and say whether the disk took it."""
+        try:
+            write(content, self.folder / name)
+        except OSError as error:
+            self.unwritten.add(name)
+            self.next_save = time.monotonic() + min(SECONDS_TO_RETRY, 60 * self.minutes)
+            self.logger.warning(
+                f"could not write {self.folder / name}: {error.strerror}. What was there stays as it was; training "
+                "goes on and tries again later. Make room on the disk"
+            )
+            return False
+        self.unwritten.discard(name)
+        if name in self.best:
+            self.best[name] = content["mean_f1"]
+        return True
+
+    def check_all_written(self) -> None:
+        """At the end of a run: raise SettingsError if there is a file that the disk did not take."""
+        self.write_waiting()
+        if self.unwritten:
+            raise SettingsError(
+                f"{', '.join(sorted(self.unwritten))} could not be written to {self.folder}. Make room on the disk, "
+                f"and pass --resume to the same command: it goes on from the {LAST} that is there"
+            )
+
+    def belong_to(self, launch: str) -> bool:
+        """Whether the run in the folder was started by this very command, of torchrun."""
+        try:
+            return json.loads((self.folder / "config.json").read_text()).get("launch") == launch
+        except (OSError, ValueError):
+            return False
+
+    def find(self) -> tuple[Path | None, list[str]]:
+        """The file to go on from, and what to tell about it; a damaged ``last.pt`` is renamed.
+
+        That is ``last.pt``, else the one before it, else the newest weights, else None. Raises SettingsError where it
+        is of another dataset or model.
+        """
+        notices = []
+        weights = sorted((*self.folder.glob("model_*.pt"), *self.folder.glob(BEST)), key=modified, reverse=True)
+        for path in (self.folder / LAST, self.folder / PREVIOUS, *weights):
+            if not path.is_file():
+                continue
+            try:
+                content = read_file(path)
+                extract_state(content, str(path))
+                check_complete(content, path)
+            except (WeightsError, OSError) as error:
+                notices.append(str(error))
+                if path.name == LAST:
+                    notices.append(f"{LAST} was set aside as {set_aside(path)}")
+                continue
+            self.check_settings(content, path)
+            if notices:
+                notices.append(f"going on from {path}, the newest good checkpoint")
+            return path, notices
+        return None, notices
+
+    def read(self, path: Path) -> Mapping[str, Any]:
+        """The file that the main rank found, on any rank."""
         if not path.is_file():
-            return None
-        content = read_file(path)
+            raise SettingsError(f"{path} is not there for every rank; LOG_PATH must be on storage that all nodes share")
+        return read_file(path)
+
+    def check_settings(self, content: Mapping[str, Any], path: Path) -> None:
         saved = config_of(content)
         for key in FIXED:
             if saved.get(key, self.config[key]) != self.config[key]:
@@ -89,31 +189,79 @@ class Checkpoints:
                     f"{path} is of a run with --{key} {saved[key]}, not {self.config[key]}; pass the same settings to "
                     "--resume, or another --expt_name to start afresh"
                 )
-        state = extract_state(content, str(path))
-        check_fit(model, state, model.state_dict(), str(path))
-        missing = {"optimizer", "scheduler", "epoch", "iteration", "best_f1"} - set(content)
-        if missing:
-            raise WeightsError(f"{path} has no {', '.join(sorted(missing))}; it holds weights, not a run to go on with")
-        try:
-            model.load_state_dict(state)
-            optimizer.load_state_dict(content["optimizer"])
-            scheduler.load_state_dict(content["scheduler"])
-            progress = Progress(int(content["epoch"]) + 1, int(content["iteration"]), float(content["best_f1"]))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise WeightsError(f"{path} cannot be gone on from: {error}. Use model_*.pt or best.pt instead") from error
-        self.changes = [
-            f"--{key} {self.config[key]} (was {value})" + (": stays as it was" if key in TAKEN_OVER else "")
-            for key, value in saved.items()
-            if key not in ("resume", "device") and self.config.get(key, value) != value
-        ]
-        self.config |= {key: saved[key] for key in TAKEN_OVER if key in saved}
-        return progress
 
-    def set_aside(self) -> Path | None:
+    def resume(self, content: Mapping[str, Any], path: Path, state: TrainingState) -> list[str]:
+        """Load what ``find`` found, and return what to tell about it.
+
+        The learning rate and its schedule go on as they were, and ``config`` says so. Raises WeightsError for a file
+        that does not fit.
+        """
+        saved = config_of(content)
+        weights = extract_state(content, str(path))
+        check_fit(state.model, weights, state.model.state_dict(), str(path))
+        state.model.load_state_dict(weights)
+        changes = [
+            f"another setting than before: --{key} {self.config[key]} (was {value})"
+            + (": stays as it was" if key in TAKEN_OVER else "")
+            for key, value in saved.items()
+            if key not in NOT_CHOSEN and self.config.get(key, value) != value
+        ]
+        self.config |= {key: saved[key] for key in (*TAKEN_OVER, "run_id") if key in saved}
+        if "optimizer" not in content:
+            state.restart_after(content)
+            changes.append(f"{path.name} holds weights alone: the optimizer begins afresh")
+        else:
+            try:
+                notice = state.restore(content)
+            except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+                raise WeightsError(
+                    f"{path} cannot be gone on from: {error}. Move it away to go on from the weights beside it"
+                ) from error
+            changes += [notice] if notice else []
+        self.best = {BEST: content.get("best_f1", -1.0), BEST_EMA: content.get("best_ema_f1", -1.0)}
+        return changes
+
+    def make_room(self) -> Path | None:
         """Rename the folder of an earlier run that has checkpoints, so that a new one cannot overwrite them."""
-        if not any(self.folder.glob("*.pt")):
-            return None
-        number = 1
-        while (aside := self.folder.with_name(f"{self.folder.name}.{number}")).exists():
-            number += 1
-        return self.folder.rename(aside)
+        return set_aside(self.folder) if any(self.folder.glob("*.pt*")) else None
+
+
+def write(content: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint, whole or not at all. Raises OSError for what the disk refuses."""
+    try:
+        with replacing(path) as file:
+            torch.save(content, file)
+    except RuntimeError as error:  # what torch.save makes of the OSError that the file raised
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
+
+
+def check_complete(content: Mapping[str, Any], path: Path) -> None:
+    """Raise WeightsError for a file that lacks what its name promises."""
+    needed = OF_A_RUN if path.name in (LAST, PREVIOUS) else OF_WEIGHTS
+    missing = [name for name, kind in needed.items() if not isinstance(content.get(name), kind)]
+    if missing:
+        raise WeightsError(f"{path} has no {', '.join(missing)}; it cannot be gone on from.")
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file or folder to the first free ``NAME.1``, ``NAME.2`` and so on."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    return path.rename(aside)
+
+
+def modified(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+def look_for_a_run(checkpoints: Checkpoints, resume: bool) -> tuple[Path | None, list[str]]:
+    """Make the folder of a run, and find what to go on from if that is wished, or if torchrun started this run again.
+
+    Returns what ``Checkpoints.find`` does.
+    """
+    prepare_folder(checkpoints.folder)
+    resume = resume or (is_started_again() and checkpoints.belong_to(checkpoints.config["launch"]))
+    return checkpoints.find() if resume else (None, [])

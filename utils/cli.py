@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datasets import DataError
 from network import ModelError
 from utils.config import SettingsError
+from utils.distributed import PeerError
 
 EXPECTED = (
     DataError,
@@ -16,7 +17,11 @@ EXPECTED = (
     PermissionError,
     ConnectionError,
     FloatingPointError,
+    PeerError,
 )
+# Of these one message is enough, that of the main rank.
+SAME_ON_ALL_RANKS = (SettingsError, FloatingPointError, PeerError)
+LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL")
 
 
 def run(main: Callable[[], None]) -> None:
@@ -32,6 +37,11 @@ def run(main: Callable[[], None]) -> None:
         rank = os.environ.get("RANK", "0")
         if rank == "0":
             sys.stderr.write(f"\nerror: {message}\n")
-        elif not isinstance(error, SettingsError):  # those are the same on every rank
+        elif not isinstance(error, SAME_ON_ALL_RANKS):
             sys.stderr.write(f"\nerror on rank {rank}: {message}\n")
+        sys.exit(1)
+    except RuntimeError as error:
+        if "RANK" not in os.environ or not any(sign in str(error) for sign in LOST_PEER):
+            raise
+        sys.stderr.write(f"\nrank {os.environ['RANK']} ends, as another rank was lost: {str(error).splitlines()[0]}\n")
         sys.exit(1)

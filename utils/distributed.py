@@ -1,16 +1,25 @@
 """Processes under torchrun, or one process without it."""
 
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from utils.config import SettingsError
+
+RANK_VARIABLES = (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"))
+T = TypeVar("T")
+
+
+class PeerError(Exception):
+    """Another rank cannot go on, so this one cannot either; its own message says why."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,15 @@ def distributed_world(device: str = "auto") -> Iterator[World]:
         dist.destroy_process_group()
 
 
-RANK_VARIABLES = (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"))
+def launch_id() -> str:
+    """What all the processes of one torchrun command have in common, those that it starts again too."""
+    run_id = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return run_id if run_id != "none" else f"{socket.gethostname()}.{os.getppid()}"
+
+
+def is_started_again() -> bool:
+    """Whether torchrun's --max_restarts has started this process in the place of one that died."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def barrier() -> None:
@@ -90,3 +107,37 @@ def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
     if dist.is_initialized():
         dist.all_reduce(values)
     return values
+
+
+def any_rank(world: World, *flags: bool | torch.Tensor) -> list[bool]:
+    """For each flag, whether it is set on any of the ranks, all of which must ask at once."""
+    votes = torch.stack([torch.as_tensor(flag, device=world.device) for flag in flags]).int()
+    if dist.is_initialized():
+        dist.all_reduce(votes, op=dist.ReduceOp.MAX)
+    return [vote > 0 for vote in votes.tolist()]
+
+
+def gather_from_ranks(value: T) -> list[T]:
+    """The small values of all ranks, in their order."""
+    values = [value]
+    if dist.is_initialized():
+        values = [value] * dist.get_world_size()
+        dist.all_gather_object(values, value)
+    return values
+
+
+def decided_by_main(world: World, decide: Callable[[], T]) -> T:
+    """What ``decide`` returns on the main rank, on all of them; what it raises is raised on all."""
+    outcome: list[Any] = [None, None]
+    if world.is_main:
+        try:
+            outcome[0] = decide()
+        except Exception as error:
+            if not dist.is_initialized():
+                raise
+            outcome[1] = error
+    if dist.is_initialized():
+        dist.broadcast_object_list(outcome, src=0)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]

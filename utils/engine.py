@@ -1,9 +1,7 @@
-"""One epoch of training, and one pass of evaluation."""
+"""Reading batches, bringing them to the device, and one pass of evaluation."""
 
-import math
 import time
-from collections.abc import Iterable
-from logging import Logger
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
@@ -12,9 +10,9 @@ from tqdm import tqdm
 
 from datasets import FaceParsingDataset
 from datasets.transforms import normalize
-from utils.distributed import World, sum_over_ranks
-from utils.losses import segface_loss
+from utils.distributed import PeerError, World, any_rank
 from utils.metrics import FaceParsingMetrics
+from utils.stopping import Stopped, StopRequest, leave_stopping_to_the_parent
 
 
 def create_loader(dataset: FaceParsingDataset, batches: Iterable[list[int]], num_workers: int, world: World):
@@ -25,73 +23,68 @@ def create_loader(dataset: FaceParsingDataset, batches: Iterable[list[int]], num
         num_workers=num_workers,
         pin_memory=world.device.type == "cuda",
         persistent_workers=num_workers > 0,
+        prefetch_factor=4 if num_workers else None,
+        worker_init_fn=leave_stopping_to_the_parent,
         generator=torch.Generator(),  # else the first epoch of a process would draw from the model's random numbers
     )
 
 
-def to_device(batch: dict, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+class Reader:
+    """Reads batches, a few at a time, and counts the seconds ``waited`` for them.
+
+    What goes wrong is kept in ``error`` and not raised, so that a rank can tell the others before it ends: they would
+    wait for it in vain.
+    """
+
+    def __init__(self, loader: DataLoader) -> None:
+        self.batches: Iterator[dict] | None = None
+        self.loader = loader
+        self.waited = 0.0
+        self.error: Exception | None = None
+
+    def read(self, count: int = 1) -> list[dict]:
+        """The next ``count`` batches; none at the end, or after an error."""
+        started, batches = time.perf_counter(), []
+        try:
+            self.batches = self.batches or iter(self.loader)
+            batches = [batch for _, batch in zip(range(count), self.batches, strict=False)]
+        except Exception as error:
+            self.error = error
+        self.waited += time.perf_counter() - started
+        return batches
+
+
+def to_device(
+    batch: dict, device: torch.device, memory_format: torch.memory_format = torch.contiguous_format
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Normalised images (B, 3, R, R), labels (B, R, R) and landmarks (B, 5, 2) of a batch, on the device."""
     image, label, landmarks = (batch[key].to(device, non_blocking=True) for key in ("image", "label", "landmarks"))
-    return normalize(image), label, landmarks
-
-
-def train_one_epoch(
-    model: nn.Module,
-    loader: DataLoader,
-    optimizer: torch.optim.Optimizer,
-    world: World,
-    title: str,
-    logger: Logger,
-    log_interval: int,
-) -> dict[str, float]:
-    """Train on every batch once.
-
-    Returns the means over all steps and ranks of ``loss``, ``ce`` and ``dice``, and ``samples_per_second`` of all
-    ranks together.
-    """
-    model.train()
-    sums = torch.zeros(4, dtype=torch.float64, device=world.device)  # loss, CE, Dice, steps
-    lr = optimizer.param_groups[0]["lr"]
-    started, samples = time.perf_counter(), 0
-    total = len(loader) * loader.batch_sampler.batch_size * world.size
-    with tqdm(total=total, desc=title, unit="img", disable=not world.is_main, dynamic_ncols=True) as bar:
-        for step, batch in enumerate(loader, start=1):
-            images, labels, landmarks = to_device(batch, world.device)
-            loss, parts = segface_loss(model(images, landmarks), labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-
-            sums += torch.stack([loss.detach(), parts["ce"], parts["dice"], torch.ones_like(loss)])
-            samples += len(images) * world.size
-            bar.update(len(images) * world.size)
-            if step % log_interval == 0 or step == len(loader) or step == 1:
-                mean_loss = (sums[0] / sums[3]).item()
-                bar.set_postfix(loss=f"{mean_loss:.4f}", lr=f"{lr:.1e}")
-                if step % log_interval == 0:
-                    speed = samples / (time.perf_counter() - started)
-                    logger.info(f"{title} step {step}/{len(loader)}: loss {mean_loss:.4f}, {speed:.1f} samples/s")
-    seconds = time.perf_counter() - started
-    sums = sum_over_ranks(sums).tolist()
-    if not math.isfinite(sums[0]):
-        raise FloatingPointError(
-            f"{title}: the loss is {sums[0]}. Nothing of this epoch was saved; last.pt is of the one before. "
-            "Lower --lr, and look at the data"
-        )
-    means = {name: value / sums[3] for name, value in zip(("loss", "ce", "dice"), sums[:3], strict=True)}
-    return means | {"samples_per_second": samples / seconds}
+    return normalize(image).to(memory_format=memory_format), label, landmarks
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, loader: DataLoader, dataset: str, world: World, title: str) -> dict:
-    """Scores of a model (see FaceParsingMetrics.compute) over all ranks' shares of a split, reduced once."""
+def evaluate(
+    model: nn.Module, loader: DataLoader, dataset: str, world: World, title: str, stop: StopRequest | None = None
+) -> dict:
+    """Scores of a model (see FaceParsingMetrics.compute) over all ranks' shares of a split, reduced once.
+
+    Raises what a rank could not read there, and PeerError on the other ranks; Stopped on all if ``stop`` was received.
+    """
     model.eval()
     metrics = FaceParsingMetrics(dataset, world.device)
+    reader = Reader(loader)
     images_of_rank = sum(map(len, loader.batch_sampler))
     with tqdm(total=images_of_rank, desc=title, unit="img", disable=not world.is_main, dynamic_ncols=True) as bar:
-        for batch in loader:
-            images, labels, landmarks = to_device(batch, world.device)
-            metrics.update(model(images, landmarks).argmax(1), labels)
-            bar.update(len(images))
+        for _ in range(loader.batch_sampler.rounds):
+            batches = reader.read()
+            failed, stopped = any_rank(world, reader.error is not None, stop is not None and stop.received is not None)
+            if failed:
+                raise reader.error or PeerError("another rank could not read its images; see its message")
+            if stopped:
+                raise Stopped(stop.received or "a signal to another rank")
+            for batch in batches:
+                images, labels, landmarks = to_device(batch, world.device)
+                metrics.update(model(images, landmarks).argmax(1), labels)
+                bar.update(len(images))
     metrics.all_reduce()
     return metrics.compute()

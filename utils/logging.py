@@ -20,6 +20,13 @@ class TqdmHandler(logging.Handler):
         tqdm.write(self.format(record), file=sys.stdout)
 
 
+class LogFile(logging.FileHandler):
+    """A log on disk that a full disk may keep from growing: its lines are printed too."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, logging's name
+        pass
+
+
 def create_logger(log_file: Path | None, is_main: bool) -> logging.Logger:
     """A logger that prints, and appends to ``log_file``, on the main rank; silent on the others."""
     logger = logging.getLogger("segface")
@@ -31,7 +38,7 @@ def create_logger(log_file: Path | None, is_main: bool) -> logging.Logger:
     handlers = [TqdmHandler()]
     if is_main and log_file is not None:
         log_file.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
+        handlers.append(LogFile(log_file, encoding="utf-8"))
     for handler in handlers:
         handler.setFormatter(FORMAT)
         logger.addHandler(handler)
@@ -45,30 +52,27 @@ def write_json(content: dict[str, Any], path: Path) -> None:
 
 
 class MetricsFile:
-    """``metrics.jsonl``: one JSON object a line, one line an epoch."""
+    """``metrics.jsonl``: one JSON object a line, one line an epoch. It is written anew each time, whole or not at all.
 
-    def __init__(self, path: Path) -> None:
+    The lines of ``epoch`` and later ones, which a resumed run will write again, are dropped.
+    """
+
+    def __init__(self, path: Path, epoch: int = 0) -> None:
         self.path = path
-
-    def keep_before(self, epoch: int) -> None:
-        """Drop the lines of ``epoch`` and later ones, which a resumed run will write again."""
-        if self.path.is_file():
-            lines = [line for line in self.path.read_text().splitlines() if self.epoch_of(line) < epoch]
-            with replacing(self.path) as file:
-                file.write("".join(line + "\n" for line in lines).encode())
-
-    @staticmethod
-    def epoch_of(line: str) -> float:
-        try:
-            return json.loads(line)["epoch"]
-        except (json.JSONDecodeError, KeyError, TypeError):  # half a line, of a run that was killed as it wrote
-            return float("inf")
-
-    def read(self) -> list[dict[str, Any]]:
-        """All lines."""
-        return [json.loads(line) for line in self.path.read_text().splitlines()]
+        lines = path.read_text().splitlines() if path.is_file() else []
+        self.entries = [entry for entry in map(to_entry, lines) if entry and entry["epoch"] < epoch]
 
     def append(self, entry: dict[str, Any]) -> None:
-        """Add one line."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        """Add a line. Where the disk refuses it, OSError is raised, and it is written with the next one."""
+        self.entries.append(entry)
+        with replacing(self.path) as file:
+            file.writelines((json.dumps(entry) + "\n").encode() for entry in self.entries)
+
+
+def to_entry(line: str) -> dict[str, Any] | None:
+    """A line of metrics.jsonl, or None for another, such as half a one."""
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return entry if isinstance(entry, dict) and "epoch" in entry else None

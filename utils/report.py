@@ -39,6 +39,23 @@ def percent(score: float | None) -> str:
     return "absent" if score is None else f"{100 * score:6.2f}"
 
 
+def summary(means: dict[str, float], scores: dict[str, Any], lr: float) -> str:
+    """One line on an epoch of training: means as Trainer.train_epoch returns them, scores of its validation."""
+    parts = [f"loss {means['loss']:.4f}", f"CE {means['ce']:.4f}", f"Dice {means['dice']:.4f}"]
+    for key, name in (("val", "val mean F1"), ("val_ema", "EMA's")):
+        if scores.get(key):
+            parts.append(f"{name} {percent(scores[key]['mean_f1']).strip()}")
+    parts += [
+        f"lr {lr:.1e}",
+        f"{means['samples_per_second']:.1f} samples/s",
+        f"{means['data_wait']:.0%} waiting for data",
+        f"peak memory {means['peak_memory_gb']:.1f} GB",
+    ]
+    if means["skipped_steps"]:
+        parts.append(f"{means['skipped_steps']} steps skipped")
+    return ", ".join(parts)
+
+
 def sha256(path: Path) -> str:
     """Hash of a file."""
     digest = hashlib.sha256()

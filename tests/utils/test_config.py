@@ -4,7 +4,9 @@ import pytest
 
 from datasets import LABELS
 from utils import config
-from utils.config import SettingsError, complete, load_environment, train_parser
+from utils.config import SettingsError, complete, load_environment
+from utils.flags import test_parser as parser_of_test
+from utils.flags import train_parser
 
 PUBLISHED_FLAGS = (
     "--ckpt_path ckpts --expt_name swin_base_lapa_448 --dataset lapa --backbone segface_lapa --model swin_base "
@@ -28,7 +30,7 @@ def test_published_command_lines_are_understood():
     assert (args.backbone, args.model, args.input_resolution, args.lr_schedule) == (
         "segface_lapa", "swin_base", 448, (80, 200),
     )  # fmt: skip
-    args = parse(f"{PUBLISHED_FLAGS} --model_path logs/model_299.pt", config.test_parser)
+    args = parse(f"{PUBLISHED_FLAGS} --model_path logs/model_299.pt", parser_of_test)
     assert args.model_path == "logs/model_299.pt"
 
 
