@@ -27,6 +27,7 @@ def create_dataset(
 
     ``name`` is a key of ``LABELS``, ``root`` the dataset's own folder, ``split`` ``train``, ``val`` or ``test``,
     ``resolution`` the side of its images in pixels. ``augment`` is by default on for ``train``; its draws come from
-    ``seed``. A ``cache`` keeps what is costly to make, and changes no sample. Raises ValueError for an unknown name or split, and DataError for what is wrong on disk.
+    ``seed``. A ``cache`` keeps what is costly to make, and changes no sample. Raises ValueError for an unknown name or
+    split, and DataError for what is wrong on disk.
     """
     return DATASETS[canonical_name(name)](root, split, resolution, augment, seed, cache)

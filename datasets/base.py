@@ -2,7 +2,7 @@
 
 import zlib
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -104,14 +104,17 @@ class FaceParsingDataset(Dataset):
             raise error
         self.problems.append(error)
 
-    def has(self, require: Callable[[Path, str], object], path: Path, what: str) -> bool:
-        """Whether ``require_file`` or ``require_folder`` finds a path; if not, that is complained of."""
-        try:
-            require(path, what)
-        except DataError as error:
-            self.complain(error)
-            return False
-        return True
+    def has_all(self, files: Mapping[Path, str] = {}, folders: Mapping[Path, str] = {}) -> bool:
+        """Whether paths, each with what it is, exist; each one that does not is complained of."""
+        complete = True
+        for require, wanted in ((require_file, files), (require_folder, folders)):
+            for path, what in wanted.items():
+                try:
+                    require(path, what)
+                except DataError as error:
+                    self.complain(error)
+                    complete = False
+        return complete
 
     def read(self, sample: Sample) -> Face:
         """Read the files of a sample, checked, before augmentation and resizing."""

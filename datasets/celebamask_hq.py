@@ -15,8 +15,6 @@ from datasets.base import (
     read_lines,
     read_picture,
     read_rgb,
-    require_file,
-    require_folder,
 )
 from datasets.cache import fetch
 from datasets.labels import LABELS
@@ -38,12 +36,14 @@ class CelebAMaskHQ(FaceParsingDataset):
     labels = LABELS["celebamask_hq"]
 
     def find_samples(self) -> list[Sample]:
-        if not all([
-            self.has(require_file, self.root / PARTITION, "the partition of CelebA"),
-            self.has(require_file, self.root / MAPPING, "the mapping of HQ to CelebA"),
-            self.has(require_folder, self.root / IMAGES, f"the images of {self.labels.title}"),
-            self.has(require_folder, self.root / MASKS, f"the masks of {self.labels.title}"),
-        ]):  # fmt: skip
+        title = self.labels.title
+        if not self.has_all(
+            files={
+                self.root / PARTITION: "the partition of CelebA",
+                self.root / MAPPING: f"the mapping of {title} to CelebA",
+            },
+            folders={self.root / IMAGES: f"the images of {title}", self.root / MASKS: f"the masks of {title}"},
+        ):
             return []
         indices = self.indices_of_split()
         images = {path.name for path in (self.root / IMAGES).iterdir()}
@@ -95,7 +95,7 @@ class CelebAMaskHQ(FaceParsingDataset):
         masks = defaultdict(dict)
         for folder in sorted(folders):
             path = self.root / MASKS / str(folder)
-            if not self.has(require_folder, path, f"the masks of images {folder * IMAGES_PER_FOLDER} and on"):
+            if not self.has_all(folders={path: f"the masks of images {folder * IMAGES_PER_FOLDER} and on"}):
                 continue
             for mask in path.iterdir():
                 index, _, part = mask.stem.partition("_")

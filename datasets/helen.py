@@ -11,8 +11,6 @@ from datasets.base import (
     data_error,
     group_means,
     read_lines,
-    require_file,
-    require_folder,
     to_points,
 )
 from datasets.labels import LABELS
@@ -35,25 +33,19 @@ class Helen(FaceParsingDataset):
     def find_samples(self) -> list[Sample]:
         split = self.same_splits.get(self.split, self.split)
         folder = self.root / split
-        if not all([
-            self.has(require_folder, folder, f"Helen's {split} split"),
-            self.has(require_file, self.root / LANDMARKS, "the landmarks of Helen"),
-        ]):  # fmt: skip
+        landmarks = {self.root / LANDMARKS: "the landmarks of Helen"}
+        if not self.has_all(files=landmarks, folders={folder: f"Helen's {split} split"}):
             return []
         self.points = self.read_all_landmarks()
         samples = []
         names = {path.name.removesuffix(end) for end in (IMAGE, LABEL) for path in folder.glob(f"*{end}")}
         for name in sorted(names):
             image, label = folder / f"{name}{IMAGE}", folder / f"{name}{LABEL}"
-            whole = all([
-                self.has(require_file, image, f"the image of {label.name}"),
-                self.has(require_file, label, f"the label map of {image.name}"),
-                self.points.get(name) is not None,
-            ])  # fmt: skip
+            complete = self.has_all({image: f"the image of {label.name}", label: f"the label map of {image.name}"})
             if name not in self.points:
                 found = f"no line for {name}"
                 self.complain(data_error(self.root / LANDMARKS, found, "one for every image", self.remedy))
-            samples.append(Sample(name, image, (label,), whole=whole))
+            samples.append(Sample(name, image, (label,), whole=complete and self.points.get(name) is not None))
         return samples
 
     def read_all_landmarks(self) -> dict[str, np.ndarray | None]:

@@ -29,8 +29,7 @@ class LaPa(FaceParsingDataset):
     def find_samples(self) -> list[Sample]:
         folder = self.root / self.split
         require_folder(folder, f"LaPa's {self.split} split")
-        missing = [part for part in PARTS if not self.has(require_folder, folder / part, f"LaPa's {self.split} {part}")]
-        if missing:
+        if not self.has_all(folders={folder / part: f"the {part} of LaPa's {self.split} split" for part in PARTS}):
             return []
         listed = {
             part: {path.stem for path in (folder / part).iterdir() if path.suffix == suffix}

@@ -2,11 +2,24 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
+from network.files import read_file
+
 REPOSITORY = Path(__file__).resolve().parents[1]
+TINY = ("--model", "mobilenet", "--input_resolution", "64", "--pretrained", "none", "--num_workers", "0")
+SHORT = (*TINY, "--train_bs", "2", "--epochs", "2", "--save_interval", "1")
+# What is measured, and differs from run to run.
+MEASURED = ("samples_per_second", "data_wait", "peak_memory_gb")
+PATIENCE = 300  # seconds
 
 
 class Commands:
@@ -16,11 +29,13 @@ class Commands:
         self.data_path = data_path
         self.log_path = log_path
 
-    def run(self, script: str, *flags: str, ranks: int = 0, **environment: str) -> subprocess.CompletedProcess:
-        """Run a script, under torchrun if ``ranks`` says so; one thread each, so that numbers can be compared."""
+    def start(self, script: str, *flags: str, ranks: int = 0, restarts: int = 0, **environment: str):
+        """Start a script in a process group of its own, under torchrun if ``ranks`` says so; one thread each, so that
+        numbers can be compared. Its output is in one pipe."""
         launcher = [sys.executable]
         if ranks:
             launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
+            launcher += ["--max_restarts", str(restarts)]
         variables = {
             **os.environ,
             "DATA_PATH": str(self.data_path),
@@ -30,7 +45,20 @@ class Commands:
             **environment,
         }
         command = [*launcher, str(REPOSITORY / script), *map(str, flags)]
-        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=600, check=False)
+        return subprocess.Popen(
+            command, env=variables, text=True, start_new_session=True, preexec_fn=heed_ctrl_c,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, script: str, *flags: str, **options) -> subprocess.CompletedProcess:
+        """Run a script to its end."""
+        process = self.start(script, *flags, **options)
+        try:
+            stdout, stderr = process.communicate(timeout=600)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def succeed(self, script: str, *flags: str, **options) -> str:
         """Run a script that must succeed, and return what it printed."""
@@ -48,6 +76,22 @@ class Commands:
     def folder(self, expt_name: str) -> Path:
         return self.log_path / "ckpts" / expt_name
 
+    def log(self, expt_name: str) -> str:
+        path = self.folder(expt_name) / "train.log"
+        return path.read_text() if path.is_file() else ""
+
+    def last(self, expt_name: str) -> dict:
+        return dict(read_file(self.folder(expt_name) / "last.pt"))
+
+    def weights(self, expt_name: str, name: str) -> dict:
+        return read_file(self.folder(expt_name) / name)["state_dict_backbone"]
+
+    @staticmethod
+    def children(process: subprocess.Popen) -> list[int]:
+        """The processes that torchrun has started, one for each rank."""
+        found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+        return [int(pid) for pid in found.split()]
+
     def metrics(self, expt_name: str) -> list[dict]:
         lines = (self.folder(expt_name) / "metrics.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]
@@ -55,3 +99,43 @@ class Commands:
     def results(self, expt_name: str, split: str = "test") -> dict:
         name = "results.json" if split == "test" else f"results_{split}.json"
         return json.loads((self.folder(expt_name) / name).read_text())
+
+
+def heed_ctrl_c() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so would all that the tests start from there."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def wait_until(happened: Callable[[], bool], process: subprocess.Popen) -> None:
+    """Wait for something that a running process does."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def steps_done(log: str, steps_per_epoch: int) -> int:
+    """How far train.log, written with --log_interval 1, has come."""
+    found = re.findall(r"epoch (\d+)/\d+ step (\d+)/", log)
+    return int(found[-1][0]) * steps_per_epoch + int(found[-1][1]) if found else 0
+
+
+def assert_same_weights(a: dict, b: dict) -> None:
+    """Two state dicts are equal to the last bit."""
+    assert set(a) == set(b)
+    for key, value in a.items():
+        assert torch.equal(value, b[key]), key
+
+
+def assert_same_run(a: dict, b: dict) -> None:
+    """Two contents of last.pt are of the same point of the same training, to the last bit."""
+    assert_same_weights(a["state_dict_backbone"], b["state_dict_backbone"])
+    assert (a["epoch"], a["iteration"], a["best_f1"]) == (b["epoch"], b["iteration"], b["best_f1"])
+    states = [content["optimizer"]["state"] for content in (a, b)]
+    assert states[0].keys() == states[1].keys()
+    for number, moments in states[0].items():
+        assert_same_weights(moments, states[1][number])
+    assert (a["ema"] is None) is (b["ema"] is None)
+    if a["ema"]:
+        assert_same_weights(a["ema"], b["ema"])

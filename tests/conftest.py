@@ -25,6 +25,15 @@ def drawn_data(tmp_path_factory):
     return data_path
 
 
+@pytest.fixture(scope="session")
+def many_data(tmp_path_factory):
+    """DATA_PATH with LaPa and Helen, and enough images for a run to be interrupted in the midst of an epoch."""
+    data_path = tmp_path_factory.mktemp("many")
+    for name in ("lapa", "helen"):
+        write_dataset(name, data_path, {"train": 40, "val": 3, "test": 3})
+    return data_path
+
+
 @pytest.fixture
 def commands(drawn_data, tmp_path):
     return Commands(drawn_data, tmp_path / "logs")

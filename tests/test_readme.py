@@ -13,8 +13,8 @@ from datasets import LABELS
 from datasets.synthetic import command_line
 from network import BACKBONES, PUBLISHED
 from utils.config import complete
-from utils.flags import train_parser
 from utils.flags import test_parser as parser_of_test
+from utils.flags import train_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

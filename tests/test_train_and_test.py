@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import torch
-from commands import REPOSITORY
+from commands import MEASURED, REPOSITORY, SHORT, TINY, assert_same_weights
 from drawn import write_dataset
 from PIL import Image
 
@@ -17,15 +17,6 @@ from network.files import read_file
 from utils.config import complete
 from utils.flags import train_parser
 
-TINY = ("--model", "mobilenet", "--input_resolution", "64", "--pretrained", "none", "--num_workers", "0")
-SHORT = (*TINY, "--train_bs", "2", "--epochs", "2", "--save_interval", "1")
-
-
-def assert_same_weights(a, b):
-    assert set(a) == set(b)
-    for key, value in a.items():
-        assert torch.equal(value, b[key]), key
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dataset", LABELS)
@@ -34,8 +25,8 @@ def test_training_leaves_what_it_promises(dataset, commands):
     folder = commands.folder("run")
     files = {path.name for path in folder.iterdir()}
     assert files == {
-        "config.json", "train.log", "metrics.jsonl", "curves.png", "last.pt", "best.pt", "model_0.pt",
-        "model_1.pt",
+        "config.json", "train.log", "metrics.jsonl", "curves.png", "gallery.png", "last.pt", "previous.pt", "best.pt",
+        "model_0.pt", "model_1.pt",
     }  # fmt: skip
     assert "mean F1, without background" in printed
     assert "mean F1" in (folder / "train.log").read_text()
@@ -61,44 +52,8 @@ def test_same_seed_gives_the_same_run_and_another_seed_another(commands):
         weights[name] = read_file(commands.folder(name) / "last.pt")["state_dict_backbone"]
     assert_same_weights(weights["a"], weights["b"])
     assert not torch.equal(weights["a"]["decoder.class_tokens"], weights["c"]["decoder.class_tokens"])
-    drop = ("samples_per_second",)
-    a, b = ([{k: v for k, v in line.items() if k not in drop} for line in commands.metrics(n)] for n in "ab")
+    a, b = ([{k: v for k, v in line.items() if k not in MEASURED} for line in commands.metrics(n)] for n in "ab")
     assert a == b
-
-
-@pytest.mark.slow
-def test_resume_goes_on_at_the_next_epoch_as_if_never_stopped(commands):
-    # Drop path, augmentation and a data worker all draw random numbers.
-    flags = ("--dataset", "lapa", *TINY, "--model", "swinv2_tiny", "--num_workers", "1", "--lr_schedule", "1,2")
-    flags = (*flags, "--train_bs", "2")
-    commands.succeed("train.py", *flags, "--epochs", "3", "--expt_name", "whole")
-    commands.succeed("train.py", *flags, "--epochs", "1", "--expt_name", "parts")
-    with (commands.folder("parts") / "metrics.jsonl").open("a") as file:
-        file.write('{"epoch": 1, "loss": 9}\n{"epo')  # lines of an epoch that was not saved
-    printed = commands.succeed("train.py", *flags, "--epochs", "3", "--expt_name", "parts", "--resume")
-    assert "resuming at epoch 1" in printed
-    whole, parts = (read_file(commands.folder(name) / "last.pt") for name in ("whole", "parts"))
-    assert_same_weights(whole["state_dict_backbone"], parts["state_dict_backbone"])
-    assert whole["iteration"] == parts["iteration"] == 6
-    assert [line["epoch"] for line in commands.metrics("parts")] == [0, 1, 2]
-    assert [line["lr"] for line in commands.metrics("parts")] == pytest.approx([1e-4, 1e-5, 1e-6])
-    assert [line["val"] for line in commands.metrics("parts")] == [line["val"] for line in commands.metrics("whole")]
-
-
-@pytest.mark.slow
-def test_resume_takes_no_other_model_or_dataset_and_names_other_settings(commands):
-    flags = ("--dataset", "lapa", *TINY, "--train_bs", "2", "--expt_name", "run", "--resume")
-    commands.succeed("train.py", *flags, "--epochs", "1")
-    error = commands.fail("train.py", *flags, "--epochs", "2", "--dataset", "helen")
-    assert "is of a run with --dataset lapa, not helen" in error
-    error = commands.fail("train.py", *flags, "--epochs", "2", "--input_resolution", "96")
-    assert "--input_resolution 64, not 96" in error
-    printed = commands.succeed("train.py", *flags, "--epochs", "2", "--lr", "0.5", "--train_bs", "1")
-    assert "another setting than before: --lr 0.5 (was 0.0001): stays as it was" in printed
-    assert "another setting than before: --train_bs 1 (was 2)" in printed
-    assert [line["lr"] for line in commands.metrics("run")] == [1e-4, 1e-4]
-    config = json.loads((commands.folder("run") / "config.json").read_text())
-    assert (config["lr"], config["train_bs"], config["ranks"]) == (1e-4, 1, 1)
 
 
 @pytest.mark.slow
@@ -116,52 +71,6 @@ def test_results_lie_beside_the_weights_of_their_run(commands, tmp_path):
     commands.succeed(*test, "--split", "train")
     assert (moved / "samples" / "gallery_train.png").is_file()
     assert not commands.folder("run").exists()
-
-
-@pytest.mark.slow
-def test_best_weights_are_kept_until_a_better_epoch_and_validation_comes_at_its_interval(commands):
-    flags = ("--dataset", "lapa", *TINY, "--train_bs", "2", "--val_interval", "2", "--expt_name", "run", "--resume")
-    commands.succeed("train.py", *flags, "--epochs", "3")
-    assert [line["val"] is None for line in commands.metrics("run")] == [True, False, False]
-    best, last = commands.folder("run") / "best.pt", commands.folder("run") / "last.pt"
-    content = dict(read_file(last))
-    for best_f1, is_kept, epochs in ((2.0, True, "4"), (-1.0, False, "5")):
-        before = best.read_bytes()
-        content = dict(read_file(last)) | {"best_f1": best_f1}
-        torch.save(content, last)
-        commands.succeed("train.py", *flags, "--epochs", epochs)
-        assert (best.read_bytes() == before) is is_kept
-    assert read_file(last)["best_f1"] == commands.metrics("run")[-1]["val"]["mean_f1"]
-
-
-@pytest.mark.slow
-def test_resume_needs_no_download_and_no_broken_file(commands, tmp_path):
-    flags = ("--dataset", "lapa", *TINY[:4], "--num_workers", "0", "--train_bs", "2", "--expt_name", "run")
-    commands.succeed("train.py", *flags, "--pretrained", "none", "--epochs", "1")
-    commands.succeed("train.py", *flags, "--epochs", "2", "--resume", TORCH_HOME=str(tmp_path))
-    last = commands.folder("run") / "last.pt"
-    torch.save(dict(read_file(last)) | {"optimizer": None}, last)
-    assert "last.pt cannot be gone on from" in commands.fail("train.py", *flags, "--epochs", "3", "--resume")
-
-
-@pytest.mark.slow
-def test_loss_that_is_not_finite_stops_the_run_with_the_last_good_checkpoint(commands):
-    flags = ("--dataset", "lapa", *TINY, "--train_bs", "2", "--expt_name", "run")
-    commands.succeed("train.py", *flags, "--epochs", "1")
-    last = commands.folder("run") / "last.pt"
-    content = dict(read_file(last))
-    content["optimizer"]["param_groups"][0]["lr"] = 1e30
-    torch.save(content, last)
-    before = last.read_bytes()
-    assert "the loss is nan" in commands.fail("train.py", *flags, "--epochs", "3", "--resume")
-    assert last.read_bytes() == before
-    assert len(commands.metrics("run")) == 1
-
-
-@pytest.mark.slow
-def test_resume_with_nothing_to_resume_starts_and_says_so(commands):
-    printed = commands.succeed("train.py", "--dataset", "lapa", *SHORT, "--epochs", "1", "--resume")
-    assert "nothing to resume" in printed
 
 
 @pytest.mark.slow
@@ -277,29 +186,6 @@ def test_every_error_is_one_message_without_traceback(commands, tmp_path):
     assert "--device gpu is no device" in commands.fail("train.py", "--device", "gpu")
     assert "no weights in" in commands.fail("test.py", "--dataset", "lapa", "--expt_name", "nothing")
     assert "no weights at nothing.pt" in commands.fail("test.py", "--model_path", "nothing.pt")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("num_workers", ["0", "1"])
-def test_broken_picture_found_while_training_is_named(num_workers, commands, tmp_path):
-    root = write_dataset("lapa", tmp_path / "data", {"train": 2, "val": 1, "test": 1})
-    picture = root / "train" / "images" / "1_0.jpg"
-    picture.write_bytes(picture.read_bytes()[:500])
-    commands.data_path = tmp_path / "data"
-    error = commands.fail("train.py", "--dataset", "lapa", *SHORT, "--num_workers", num_workers)
-    assert str(picture) in error
-    assert "Copy or unpack this file again." in error
-
-
-@pytest.mark.slow
-def test_broken_picture_ends_all_ranks(commands, tmp_path):
-    root = write_dataset("lapa", tmp_path / "data", {"train": 4, "val": 1, "test": 1})
-    picture = root / "train" / "images" / "1_0.jpg"
-    picture.write_bytes(picture.read_bytes()[:500])
-    commands.data_path = tmp_path / "data"
-    result = commands.run("train.py", "--dataset", "lapa", *SHORT, "--train_bs", "2", ranks=2)
-    assert result.returncode != 0
-    assert f"{picture}: found a picture that cannot be read" in result.stderr
 
 
 @pytest.mark.parametrize(

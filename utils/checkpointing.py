@@ -212,12 +212,17 @@ class Checkpoints:
             changes.append(f"{path.name} holds weights alone: the optimizer begins afresh")
         else:
             try:
-                notice = state.restore(content)
+                state.restore(content)
             except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
                 raise WeightsError(
                     f"{path} cannot be gone on from: {error}. Move it away to go on from the weights beside it"
                 ) from error
-            changes += [notice] if notice else []
+        batches = [key for key in ("ranks", "train_bs", "grad_accum") if saved.get(key) != self.config[key]]
+        if batches:
+            changes.append(
+                f"with other {', '.join(batches)} every image still comes once in an epoch, but in other batches: the "
+                "result will not be that of a run that was never interrupted"
+            )
         self.best = {BEST: content.get("best_f1", -1.0), BEST_EMA: content.get("best_ema_f1", -1.0)}
         return changes
 

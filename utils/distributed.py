@@ -13,8 +13,10 @@ import torch.distributed as dist
 from torch import nn
 
 from utils.config import SettingsError
+from utils.rendezvous import fresh_store
 
 RANK_VARIABLES = (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"))
+TIMEOUT = timedelta(minutes=30)
 T = TypeVar("T")
 
 
@@ -62,7 +64,8 @@ def distributed_world(device: str = "auto") -> Iterator[World]:
     under_torchrun = "RANK" in os.environ
     if under_torchrun:
         backend = "nccl" if chosen.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(minutes=30))
+        store, rank, size = fresh_store(TIMEOUT)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     yield World(rank, local_rank, size, chosen)
     if under_torchrun:  # not after an error: the other ranks may be in a collective, and torchrun ends them
         dist.destroy_process_group()

@@ -1,5 +1,6 @@
 """Reading batches, bringing them to the device, and one pass of evaluation."""
 
+import atexit
 import time
 from collections.abc import Iterable, Iterator
 
@@ -17,7 +18,7 @@ from utils.stopping import Stopped, StopRequest, leave_stopping_to_the_parent
 
 def create_loader(dataset: FaceParsingDataset, batches: Iterable[list[int]], num_workers: int, world: World):
     """Batches of samples, read ahead by ``num_workers`` processes."""
-    return DataLoader(
+    loader = DataLoader(
         dataset,
         batch_sampler=batches,
         num_workers=num_workers,
@@ -27,6 +28,15 @@ def create_loader(dataset: FaceParsingDataset, batches: Iterable[list[int]], num
         worker_init_fn=leave_stopping_to_the_parent,
         generator=torch.Generator(),  # else the first epoch of a process would draw from the model's random numbers
     )
+    if num_workers:
+        atexit.register(end_workers, loader)
+    return loader
+
+
+def end_workers(loader: DataLoader) -> None:
+    """Let the processes of a loader go. At exit Python would ask them by a signal, which they leave to their parent."""
+    if loader._iterator is not None:
+        loader._iterator._shutdown_workers()
 
 
 class Reader:

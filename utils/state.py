@@ -80,8 +80,8 @@ class TrainingState:
             **progress,
         }
 
-    def restore(self, content: Mapping[str, Any]) -> str | None:
-        """Put back what ``capture`` saved; the weights are loaded already. Returns a notice where not all could be."""
+    def restore(self, content: Mapping[str, Any]) -> None:
+        """Put back what ``capture`` saved; the weights are loaded already."""
         saved = content["optimizer"]
         fused = self.optimizer.param_groups[0]["fused"]  # is ours to choose, as the device may be another
         groups = [{**group, "fused": fused} for group in saved["param_groups"]]
@@ -93,20 +93,14 @@ class TrainingState:
             self.ema.module.load_state_dict(content.get("ema") or self.model.state_dict())
         names = ("iteration", "step", "images", "skipped_steps", "bad_steps")
         self.progress = Progress(content["epoch"] + 1, *(content.get(name, 0) for name in names))
-        return self.restore_rank(content.get("ranks")) if self.progress.images else None
-
-    def restore_rank(self, ranks: list[Mapping[str, torch.Tensor]]) -> str | None:
-        """What each rank has for itself, inside an epoch."""
+        if not self.progress.images:  # at the beginning of an epoch each rank has yet to seed itself
+            return
+        ranks = content["ranks"]
         if len(ranks) == self.world.size:
             self.random_states = ranks[self.world.rank]
             self.progress.sums = self.random_states["sums"].clone()
-            return None
-        if self.world.is_main:  # the sums are added up at the end; it does not matter where they were
+        elif self.world.is_main:  # the sums are added up at the end; it does not matter where they were
             self.progress.sums = torch.stack([of_rank["sums"] for of_rank in ranks]).sum(0)
-        return (
-            f"the checkpoint is of {len(ranks)} ranks and these are {self.world.size}: every image still comes once, "
-            "but in other batches and with other random numbers than in a run that was never interrupted"
-        )
 
     def restart_after(self, content: Mapping[str, Any]) -> None:
         """Go on at the epoch after that of saved weights alone, with a new optimizer."""

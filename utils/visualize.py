@@ -1,4 +1,4 @@
-"""Pictures for people: label maps in colour, overlays with a legend, galleries and training curves.
+"""Pictures for people: label maps in colour, overlays with a legend, and galleries.
 
 A class has the colour that ``datasets/labels.py`` gives it, in every picture. Nothing here needs a display.
 """
@@ -6,12 +6,11 @@ A class has the colour that ``datasets/labels.py`` gives it, in every picture. N
 from __future__ import annotations
 
 import io
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from logging import Logger
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 
 IGNORED = (255, 255, 255)  # the colour of pixels that count in no metric
 DPI = 100
-# Okabe and Ito's colours, told apart with any kind of colour vision.
-BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#888888"
+GREY = "#888888"
 
 
 @dataclass(frozen=True)
@@ -182,41 +180,3 @@ def name_on(axis: Axes, name: str) -> None:
     """A picture's name in its corner."""
     box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1.5}
     axis.text(0.02, 0.97, name, transform=axis.transAxes, fontsize=7, va="top", bbox=box)
-
-
-def curves(entries: Sequence[dict[str, Any]], labels: Labels, path: Path, title: str = "") -> None:
-    """Write the curves of a run: the training loss, and the validation F1, over epochs.
-
-    ``entries`` are the lines of ``metrics.jsonl``. Dotted lines mark the epochs at which the learning rate fell.
-    """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(10, 4), dpi=DPI, layout="constrained")
-    loss, f1 = figure.subplots(1, 2)
-    epochs = [entry["epoch"] + 1 for entry in entries]
-    for key, name, colour in (("loss", "loss", BLUE), ("ce", "cross-entropy", ORANGE), ("dice", "Dice", GREEN)):
-        loss.plot(epochs, [entry[key] for entry in entries], color=colour, label=name, marker=".")
-    loss.set_ylabel("training loss")
-    loss.set_ylim(bottom=0)
-
-    validated = [entry for entry in entries if entry["val"]]
-    means = {"mean_f1": ("mean F1", BLUE)}
-    if labels.long_tail:
-        means["long_tail_f1"] = ("long-tail mean F1", ORANGE)
-    for key, (name, colour) in means.items():
-        points = [(entry["epoch"] + 1, 100 * entry["val"][key]) for entry in validated if entry["val"][key] is not None]
-        f1.plot(*(zip(*points, strict=True) if points else ([], [])), color=colour, label=name, marker=".")
-    f1.set_ylabel("validation F1, percent")
-    f1.set_ylim(0, 100)
-
-    for axis in (loss, f1):
-        for before, after in itertools.pairwise(entries):
-            if after["lr"] < before["lr"]:
-                axis.axvline(before["epoch"] + 1, color=GREY, linestyle=":", linewidth=1)
-        axis.set_xlabel("epochs")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.grid(alpha=0.3)
-        axis.legend()
-    figure.suptitle(title, fontsize=11)
-    save(figure, path)

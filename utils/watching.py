@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from datasets import FaceParsingDataset
+from utils.curves import curves
 from utils.logging import MetricsFile
 from utils.report import percent
 from utils.samples import choose, predict
 from utils.state import TrainingState
 from utils.tracking import Tracker
-from utils.visualize import can_draw, curves, gallery
+from utils.visualize import can_draw, gallery
 
 
 class Watcher:

@@ -39,20 +39,32 @@ def offline(folder: Path, logger: logging.Logger = LOGGER) -> Tracker:
     return create_tracker("offline", folder, "a run", {"lr": 1e-4, "lr_schedule": (80, 200)}, "id1", logger)
 
 
-def records(file: Path) -> list[Record]:
-    """The records of a .wandb file: LevelDB's log format after a header of seven bytes.
+def records(run_folder: Path) -> list[Record]:
+    """The records of a run's .wandb file, when wandb's own process has written the last one."""
+    file = next(run_folder.glob("*.wandb"))
+    deadline = time.monotonic() + 60
+    while "exit" not in {record.WhichOneof("record_type") for record in (found := read(file.read_bytes()))}:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def read(content: bytes) -> list[Record]:
+    """Whole records in LevelDB's log format after a header of seven bytes.
 
     Blocks of 32 KiB hold chunks of a checksum, a length, a kind (1 whole, 2 first, 3 middle, 4 last) and content.
     """
-    content, position, whole, found = file.read_bytes(), 7, b"", []
-    assert content.startswith(b":W&B")
+    position, whole, found = 7, b"", []
     while position + 7 <= len(content):
         left_in_block = 32768 - position % 32768
         _, length, kind = struct.unpack_from("<IHB", content, position)
         if left_in_block < 7 or kind == 0:
             position += left_in_block
             continue
-        whole += content[position + 7 : position + 7 + length]
+        chunk = content[position + 7 : position + 7 + length]
+        if len(chunk) < length:
+            break
+        whole += chunk
         position += 7 + length
         if kind in (1, 4):
             found.append(Record.FromString(whole))
@@ -63,7 +75,7 @@ def records(file: Path) -> list[Record]:
 def history(run_folder: Path) -> list[dict]:
     """What was logged, one dict a call; keys of wandb's own, which begin with a line, are left out."""
     lines = []
-    for record in records(next(run_folder.glob("*.wandb"))):
+    for record in records(run_folder):
         if record.WhichOneof("record_type") == "history":
             items = {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
             lines.append({key: value for key, value in items.items() if not key.startswith("_")})
@@ -91,7 +103,7 @@ def test_an_offline_run_can_be_read_again(tmp_path):
     copy = run_folder / "files" / shown["gallery.path"]
     assert Image.open(copy).getpixel((7, 3)) == (10, 20, 30)
 
-    found = {record.WhichOneof("record_type"): record for record in records(next(run_folder.glob("*.wandb")))}
+    found = {record.WhichOneof("record_type"): record for record in records(run_folder)}
     run = found["run"].run
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
     assert (run.run_id, run.display_name, run.project) == ("id1", "a run", "segface")
@@ -103,7 +115,7 @@ def test_an_offline_run_can_be_read_again(tmp_path):
 def test_what_is_drawn_over_iterations_and_what_over_epochs(tmp_path):
     tracker = offline(tmp_path)
     tracker.finish()
-    found = [record.metric for record in records(next(run_folders(tmp_path)[0].glob("*.wandb")))]
+    found = [record.metric for record in records(run_folders(tmp_path)[0])]
     steps = {metric.glob_name or metric.name: metric.step_metric for metric in found if metric.step_metric}
 
     def step_of(name: str) -> str:
@@ -205,11 +217,12 @@ def test_a_machine_without_wandb_is_told_what_to_do(mode, tmp_path, monkeypatch)
         create_tracker(mode, tmp_path, "a run", {}, "id1", LOGGER)
 
 
-def test_a_tracker_that_breaks_warns_once_and_lets_the_training_go_on(tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("kind", [ConnectionResetError, wandb.Error, RuntimeError])
+def test_a_tracker_that_breaks_warns_once_and_lets_the_training_go_on(kind, tmp_path, monkeypatch, caplog):
     tracker = offline(tmp_path)
 
     def broken(*_, **__):
-        raise ConnectionResetError("Connection lost")
+        raise kind("Connection lost")
 
     with caplog.at_level(logging.INFO), monkeypatch.context() as patched:
         patched.setattr(tracker.run, "log", broken)

@@ -1,4 +1,4 @@
-"""Colours, overlays, galleries and curves."""
+"""Colours, overlays and galleries."""
 
 import logging
 import subprocess
@@ -10,7 +10,7 @@ from PIL import Image
 
 from datasets import LABELS
 from utils import visualize
-from utils.visualize import GalleryRow, can_draw, colourise, curves, gallery, overlay, try_to_write, with_legend
+from utils.visualize import GalleryRow, can_draw, colourise, gallery, overlay, try_to_write, with_legend
 
 CELEB = LABELS["celebamask_hq"]
 # Colour vision deficiencies at full strength, on linear RGB (Machado, Oliveira and Fernandes, IEEE TVCG 2009, table 1).
@@ -135,55 +135,6 @@ def test_gallery_puts_each_panel_in_its_place(figures, tmp_path):
     ]
 
 
-def entry(epoch, lr=1e-3, val=None):
-    return {"epoch": epoch, "lr": lr, "loss": 1 / (1 + epoch), "ce": 0.5, "dice": 0.4, "val": val}
-
-
-@pytest.mark.parametrize(
-    "entries",
-    [
-        [],
-        [entry(0)],
-        [
-            entry(0, val={"mean_f1": 0.3, "long_tail_f1": None}),
-            entry(1),
-            entry(2, 1e-4, {"mean_f1": 0.5, "long_tail_f1": 0.1}),
-        ],
-        [entry(0, val={"mean_f1": None, "long_tail_f1": None})],
-    ],
-    ids=["nothing", "not validated", "three epochs", "absent classes"],
-)
-def test_curves_of_any_run_can_be_drawn(tmp_path, entries):
-    curves(entries, CELEB, tmp_path / "curves.png", "a run")
-    assert Image.open(tmp_path / "curves.png").size == (1000, 400)
-
-
-def test_curves_are_those_of_the_run(figures, tmp_path):
-    first = entry(0, val={"mean_f1": 0.3, "long_tail_f1": None})
-    last = entry(2, 1e-4, {"mean_f1": 0.5, "long_tail_f1": 0.1})
-    curves([first, entry(1), last], CELEB, tmp_path / "curves.png")
-    loss, f1 = figures[0].axes
-    for axis, expected in (
-        (loss, {"loss": [[1, 1], [2, 1 / 2], [3, 1 / 3]], "cross-entropy": [[1, 0.5], [2, 0.5], [3, 0.5]]}),
-        (f1, {"mean F1": [[1, 30], [3, 50]], "long-tail mean F1": [[3, 10]]}),
-    ):
-        lines = {line.get_label(): line.get_xydata().tolist() for line in axis.lines}
-        for name, points in expected.items():
-            assert lines[name] == points
-        assert [[2, 0], [2, 1]] in lines.values()  # the learning rate fell after the second epoch
-
-
-def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
-    file = tmp_path / "curves.png"
-    curves([entry(0)], CELEB, file)
-    before = file.read_bytes()
-    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("No space left on device")))
-    with pytest.raises(OSError, match="No space"):
-        curves([entry(0), entry(1)], CELEB, file)
-    assert file.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [file]
-
-
 def test_a_run_can_do_without_matplotlib(monkeypatch, caplog):
     logger = logging.getLogger("test")
     assert can_draw(logger)
@@ -195,12 +146,13 @@ def test_a_run_can_do_without_matplotlib(monkeypatch, caplog):
 
 def test_a_run_goes_on_where_no_picture_can_be_written(tmp_path, caplog):
     (tmp_path / "file").write_text("")
+    rows = [GalleryRow("face", np.zeros((8, 8, 3), np.uint8), *np.zeros((2, 8, 8), np.uint8))]
     with caplog.at_level(logging.INFO):
         assert not try_to_write(
-            tmp_path / "file" / "curves.png", lambda path: curves([], CELEB, path), logging.getLogger()
+            tmp_path / "file" / "gallery.png", lambda path: gallery(rows, CELEB, path), logging.getLogger()
         )
     assert "could not write" in caplog.text
-    assert try_to_write(tmp_path / "curves.png", lambda path: curves([], CELEB, path), logging.getLogger())
+    assert try_to_write(tmp_path / "gallery.png", lambda path: gallery(rows, CELEB, path), logging.getLogger())
 
 
 def test_importing_costs_no_matplotlib():
