@@ -29,6 +29,7 @@ def read_file(path: Path) -> Mapping[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0].rstrip(".")
@@ -45,6 +46,15 @@ def read_file(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__}; expected a dict of tensors")
     return content
+
+
+def check_sums(path: Path) -> None:
+    """Raise BadZipFile where a part of a ``.pt`` file is not what was written, which torch.load would not notice."""
+    if zipfile.is_zipfile(path):  # files of PyTorch before 1.6 are none
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged:
+            raise zipfile.BadZipFile(f"the checksum of its part {damaged} is wrong")
 
 
 @contextmanager
