@@ -14,7 +14,7 @@ import dataclasses
 from functools import partial
 from pathlib import Path
 
-from datasets import LABELS, create_dataset
+from datasets import LABELS, SampleCache, create_dataset
 from network import PUBLISHED, create_segface, load_weights
 from network.checkpoint import config_of, resolve_source
 from network.files import read_file
@@ -37,7 +37,7 @@ def main() -> None:
     runs = environment.log_path / args.ckpt_path
 
     with distributed_world(args.device) as world:
-        set_arithmetic(world.device, args.deterministic)
+        set_arithmetic(world.device, args.deterministic, args.tf32)
 
         # Weights
         source = str(args.model_path or weights_of_run(complete(argparse.Namespace(**vars(args))), runs))
@@ -59,7 +59,9 @@ def main() -> None:
 
         # Data and scores
         root = environment.dataset_root(args.dataset)
-        dataset = create_dataset(args.dataset, root, args.split, args.input_resolution, augment=False)
+        cache_folder = environment.cache_folder(args.cache_dir)
+        cache = SampleCache(cache_folder, args.cache_images) if cache_folder else None
+        dataset = create_dataset(args.dataset, root, args.split, args.input_resolution, augment=False, cache=cache)
         batches = EvalBatches(len(dataset), args.test_bs, world.rank, world.size)
         loader = create_loader(dataset, batches, args.num_workers, world)
         scores = evaluate(model, loader, args.dataset, world, args.split)
@@ -72,6 +74,8 @@ def main() -> None:
             model_at = f"{args.model} at {args.input_resolution}"
             title = f"{labels.title} {args.split}, {scores['num_images']:,} images ({published})"
             logger.info(f"{title}, {model_at}\n\n{score_table(scores, labels)}\n")
+            if complaint := cache and cache.complaint():
+                logger.warning(complaint)
             results = {
                 "weights": source,
                 "weights_path": str(path.resolve()),

@@ -18,8 +18,7 @@ import torch
 from timm.utils import ModelEmaV3
 from torch.nn.parallel import DistributedDataParallel
 
-from datasets import LABELS, create_dataset
-from datasets.cache import SampleCache
+from datasets import LABELS, SampleCache, create_dataset
 from network import create_segface
 from utils import cli
 from utils.checkpointing import BEST, Checkpoints, look_for_a_run
@@ -28,7 +27,7 @@ from utils.distributed import barrier, decided_by_main, distributed_world, launc
 from utils.engine import create_loader
 from utils.flags import train_parser
 from utils.logging import create_logger, write_json
-from utils.precision import Precision, synchronise_batch_norm
+from utils.precision import Precision, compiled, synchronise_batch_norm
 from utils.profiling import step_profiler
 from utils.report import hardware, percent, score_table, summary
 from utils.reproducibility import epoch_seed, set_arithmetic
@@ -109,11 +108,10 @@ def main() -> None:
 
         # Epochs
         ddp = DistributedDataParallel(model, gradient_as_bucket_view=True) if world.size > 1 else model
+        trained = compiled(ddp, world.device) if args.compile else ddp
         stop = StopRequest(announce=world.is_main)
-        trainer = Trainer(
-            torch.compile(ddp) if args.compile else ddp, state, train_loader, precision, checkpoints, stop, logger,
-            tracker, args.grad_clip, args.max_bad_steps, args.log_interval,
-        )  # fmt: skip
+        limits = (args.grad_clip, args.max_bad_steps, args.log_interval)
+        trainer = Trainer(trained, state, train_loader, precision, checkpoints, stop, logger, tracker, *limits)
         progress = state.progress
         started, first_iteration = time.perf_counter(), progress.iteration
         try:

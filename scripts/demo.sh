@@ -7,6 +7,7 @@
 set -euo pipefail
 demo=$(mkdir -p "${DEMO:=$(dirname "${BASH_SOURCE[0]}")/../demo}" && cd -P "$DEMO" && pwd)
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
+trap 'exit 130' INT # training that is stopped ends well, but there is nothing to test yet
 
 # flag NAME DEFAULT [arguments]: what the arguments say of --NAME.
 flag() {

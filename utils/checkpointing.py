@@ -88,7 +88,7 @@ class Checkpoints:
         if state.ema:
             models.append((state.ema.module, "val_ema", BEST_EMA, f"ema_{epoch}.pt"))
         for model, key, best, numbered in models if state.world.is_main else ():
-            if scores[key]:
+            if scores.get(key):  # not in every epoch
                 self.save_best(model, state, best, scores[key]["mean_f1"])
             if is_last or state.progress.epoch % interval == 0:
                 self.save_weights(model, state, numbered)

@@ -1,5 +1,6 @@
 """How a command ends when something is wrong: one clear message, no traceback."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ EXPECTED = (
 )
 # Of these one message is enough, that of the main rank.
 SAME_ON_ALL_RANKS = (SettingsError, FloatingPointError, PeerError)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL")
 
 
@@ -39,6 +41,13 @@ def run(main: Callable[[], None]) -> None:
             sys.stderr.write(f"\nerror: {message}\n")
         elif not isinstance(error, SAME_ON_ALL_RANKS):
             sys.stderr.write(f"\nerror on rank {rank}: {message}\n")
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        sys.stderr.write(
+            f"\nerror: {error.filename or 'a file'} could not be written: {error.strerror}. Make room there\n"
+        )
         sys.exit(1)
     except RuntimeError as error:
         if "RANK" not in os.environ or not any(sign in str(error) for sign in LOST_PEER):

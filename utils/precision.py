@@ -1,5 +1,7 @@
 """Number formats and memory layout of the computation: mixed precision, TF32, channels last."""
 
+import os
+import shutil
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +37,13 @@ class Precision:
     def memory_format(self) -> torch.memory_format:
         """Of images and weights."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
+
+
+def compiled(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model as torch.compile makes it. Raises SettingsError where there is nothing to compile with."""
+    if device.type == "cpu" and not any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++")))):
+        raise SettingsError("--compile needs a C++ compiler on a CPU; install g++, or leave --compile out")
+    return torch.compile(model)
 
 
 def synchronise_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
