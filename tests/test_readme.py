@@ -9,13 +9,14 @@ from drawn import draw_face
 from PIL import Image
 from rebuilt import rebuilt_weights, released
 
-from datasets import LABELS
-from datasets.synthetic import command_line
+from datasets import LABELS, check, synthetic
 from network import BACKBONES, PUBLISHED
+from scripts import benchmark
 from utils.config import complete
 from utils.flags import test_parser as parser_of_test
 from utils.flags import train_parser
 
+TAKES_SETTINGS = {"train.py": train_parser, "test.py": parser_of_test, "scripts/slurm.sh": train_parser}
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -34,6 +35,15 @@ def test_table_of_published_checkpoints():
 def test_table_of_encoders():
     for name, backbone in BACKBONES.items():
         assert f"| `{name}` | {backbone.timm} | {backbone.torchvision} |" in README
+
+
+def test_every_flag_that_is_named_exists():
+    known = {flag for parser in (train_parser(""), parser_of_test("")) for flag in parser._option_string_actions}
+    tools = (synthetic, check, benchmark)
+    known |= {flag for tool in tools for flag in tool.command_line()._option_string_actions}
+    named = set(re.findall(r"`(--[\w-]+)", README))
+    torchrun = {"--max_restarts", "--nnodes", "--rdzv_backend", "--rdzv_endpoint", "--rdzv_id"}
+    assert named - known - torchrun - {"--quick"} == set()
 
 
 def test_table_of_datasets():
@@ -55,14 +65,15 @@ def test_every_command_is_understood():
     for block in code_blocks("bash"):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
-            for script, parser in (("train.py", train_parser), ("test.py", parser_of_test)):
+            for script, parser in TAKES_SETTINGS.items():
                 if script in words:
                     complete(parser("").parse_args(words[words.index(script) + 1 :]))
                     understood += 1
-            if "datasets.synthetic" in words:
-                command_line().parse_args(words[words.index("datasets.synthetic") + 1 :])
-                understood += 1
-    assert understood >= 6
+            for module in (synthetic, check, benchmark):
+                if module.__name__ in words:
+                    module.command_line().parse_args(words[words.index(module.__name__) + 1 :])
+                    understood += 1
+    assert understood >= 10
 
 
 def test_every_file_that_is_named_or_pictured_exists():
