@@ -46,6 +46,7 @@ def test_run_that_is_killed_ten_times_ends_as_if_nothing_had_been(many_data, tmp
     assert lines(commands, "killed") == lines(commands, "whole"), points
     log = commands.log("killed")
     assert log.count("resuming at epoch") >= KILLS - 1, points  # the first may come before the first last.pt
+    assert not list(commands.folder("killed").glob(".*")), points  # nothing half written is left
     assert any("step 0" not in line for line in log.splitlines() if "resuming at" in line), points  # inside epochs
 
 

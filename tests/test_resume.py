@@ -7,6 +7,8 @@ import pytest
 import torch
 from commands import SHORT, TINY, Commands, assert_same_run, steps_done, wait_until
 
+from network.files import read_file
+
 FLAGS = ("train.py", "--dataset", "lapa", *TINY, "--train_bs", "2", "--samples", "0")
 
 
@@ -49,12 +51,15 @@ def test_best_weights_are_kept_until_a_better_epoch_and_validation_comes_at_its_
     flags = (*FLAGS, "--val_interval", "2", "--expt_name", "run", "--resume")
     commands.succeed(*flags, "--epochs", "3")
     assert [line["val"] is None for line in commands.metrics("run")] == [True, False, False]
-    best, last = commands.folder("run") / "best.pt", commands.folder("run") / "last.pt"
+    best = commands.folder("run") / "best.pt"
     for best_f1, is_kept, epochs in ((2.0, True, "4"), (-1.0, False, "5")):
+        torch.save(dict(read_file(best)) | {"mean_f1": best_f1}, best)
         before = best.read_bytes()
-        torch.save(commands.last("run") | {"best_f1": best_f1}, last)
         commands.succeed(*flags, "--epochs", epochs)
         assert (best.read_bytes() == before) is is_kept
+    best.unlink()
+    commands.succeed(*flags, "--epochs", "6")
+    assert best.exists()  # whatever the best was before
     assert commands.last("run")["best_f1"] == commands.metrics("run")[-1]["val"]["mean_f1"]
 
 

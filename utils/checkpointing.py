@@ -200,14 +200,16 @@ class Checkpoints:
         weights = extract_state(content, str(path))
         check_fit(state.model, weights, state.model.state_dict(), str(path))
         state.model.load_state_dict(weights)
+        is_whole = "optimizer" in content
+        taken_over = TAKEN_OVER if is_whole else ()
         changes = [
             f"another setting than before: --{key} {self.config[key]} (was {value})"
-            + (": stays as it was" if key in TAKEN_OVER else "")
+            + (": stays as it was" if key in taken_over else "")
             for key, value in saved.items()
             if key not in NOT_CHOSEN and self.config.get(key, value) != value
         ]
-        self.config |= {key: saved[key] for key in (*TAKEN_OVER, "run_id") if key in saved}
-        if "optimizer" not in content:
+        self.config |= {key: saved[key] for key in (*taken_over, "run_id") if key in saved}
+        if not is_whole:
             state.restart_after(content)
             changes.append(f"{path.name} holds weights alone: the optimizer begins afresh")
         else:
@@ -223,8 +225,17 @@ class Checkpoints:
                 f"with other {', '.join(batches)} every image still comes once in an epoch, but in other batches: the "
                 "result will not be that of a run that was never interrupted"
             )
-        self.best = {BEST: content.get("best_f1", -1.0), BEST_EMA: content.get("best_ema_f1", -1.0)}
+        if state.world.is_main:
+            remembered = {BEST: content.get("best_f1", -1.0), BEST_EMA: content.get("best_ema_f1", -1.0)}
+            self.best = {name: self.f1_on_disk(name, remembered[name]) for name in self.best}
         return changes
+
+    def f1_on_disk(self, name: str, remembered: float) -> float:
+        """The mean F1 of ``best.pt`` or ``best_ema.pt``, which may be newer than the file that is gone on from."""
+        try:
+            return read_file(self.folder / name).get("mean_f1", remembered)
+        except (WeightsError, OSError):  # there is none, or a damaged one
+            return -1.0
 
     def make_room(self) -> Path | None:
         """Rename the folder of an earlier run that has checkpoints, so that a new one cannot overwrite them."""
@@ -265,8 +276,10 @@ def modified(path: Path) -> int:
 def look_for_a_run(checkpoints: Checkpoints, resume: bool) -> tuple[Path | None, list[str]]:
     """Make the folder of a run, and find what to go on from if that is wished, or if torchrun started this run again.
 
-    Returns what ``Checkpoints.find`` does.
+    Returns what ``Checkpoints.find`` does. What a killed run was about to write is removed.
     """
     prepare_folder(checkpoints.folder)
+    for unfinished in checkpoints.folder.glob(".*.tmp"):
+        unfinished.unlink(missing_ok=True)
     resume = resume or (is_started_again() and checkpoints.belong_to(checkpoints.config["launch"]))
     return checkpoints.find() if resume else (None, [])

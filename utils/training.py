@@ -101,7 +101,7 @@ class Trainer:
         seconds = time.perf_counter() - started
         *sums, applied = sum_over_ranks(progress.sums.clone()).tolist()
         if not applied:
-            raise FloatingPointError(f"{title}: no step had a finite loss. Lower --lr, and look at the data")
+            raise FloatingPointError(f"{title}: no step had a finite loss; look at the data, and lower --lr")
         return {
             **{name: value / applied for name, value in zip(SUMS, sums, strict=True)},
             "samples_per_second": (progress.images - first) / seconds,
@@ -176,8 +176,9 @@ class Trainer:
         if progress.bad_steps >= self.max_bad_steps:
             raise FloatingPointError(
                 f"{title}: {what}, in the last of {progress.bad_steps} such steps in a row. None of them was applied, "
-                f"and {self.checkpoints.folder} holds what was saved before. Lower --lr, look at the samples that "
-                "train.log names, or allow more with --max_bad_steps"
+                f"and {self.checkpoints.folder} holds what was saved before. Look at the samples that train.log names, "
+                "allow more with --max_bad_steps, or lower --lr (--resume keeps it, unless last.pt and previous.pt are "
+                "moved away: then the newest weights are gone on from)"
             )
 
     def heed(self, reader: Reader, requests: list[bool]) -> None:
