@@ -23,7 +23,14 @@ from network import create_segface
 from utils import cli
 from utils.checkpointing import BEST, Checkpoints, look_for_a_run
 from utils.config import complete, load_environment
-from utils.distributed import barrier, decided_by_main, distributed_world, launch_id, one_rank_of_a_node_first
+from utils.distributed import (
+    barrier,
+    decided_by_main,
+    distributed_world,
+    is_started_again,
+    one_rank_of_a_node_first,
+    torchrun_id,
+)
 from utils.engine import create_loader
 from utils.flags import train_parser
 from utils.logging import create_logger, write_json
@@ -58,15 +65,15 @@ def main() -> None:
         ranks = (world.rank, world.size)
         train_batches = TrainBatches(len(train_set), args.train_bs, *ranks, args.seed, args.grad_accum)
         train_batches.check_enough()
-        steps_per_epoch = train_batches.steps
         train_loader = create_loader(train_set, train_batches, args.num_workers, world)
         val_batches = EvalBatches(len(val_set), args.val_bs, *ranks)
         val_loader = create_loader(val_set, val_batches, args.num_workers, world)
 
         # What to go on from, if anything
-        config = {**vars(args), "ranks": world.size, "launch": launch_id(), "run_id": uuid.uuid4().hex[:8]}
-        checkpoints = Checkpoints(folder, config, args.checkpoint_minutes)
-        found, notices = decided_by_main(world, partial(look_for_a_run, checkpoints, args.resume))
+        of_start = {"launch": world.launch, "torchrun": torchrun_id(), "run_id": uuid.uuid4().hex[:8]}
+        checkpoints = Checkpoints(folder, {**vars(args), "ranks": world.size, **of_start}, args.checkpoint_minutes)
+        look = partial(look_for_a_run, checkpoints, args.resume, is_started_again(world))
+        found, notices = decided_by_main(world, look)
         content = checkpoints.read(found) if found else None
 
         # Model
@@ -85,7 +92,7 @@ def main() -> None:
         state = TrainingState(model, optimizer, scheduler, precision.scaler(), ema, world)
         if found:
             notices += checkpoints.resume(content, found, state)
-            notices += [f"resuming at epoch {state.progress.epoch}, step {state.progress.step}"]
+            notices += [f"resuming at {state.progress.where}"]
             del content
         elif args.resume:
             notices += [f"nothing to resume in {folder}: starting"]
@@ -108,12 +115,11 @@ def main() -> None:
 
         # Epochs
         ddp = DistributedDataParallel(model, gradient_as_bucket_view=True) if world.size > 1 else model
-        trained = compiled(ddp, world.device) if args.compile else ddp
+        trained_model = compiled(ddp, world.device) if args.compile else ddp
         stop = StopRequest(announce=world.is_main)
         limits = (args.grad_clip, args.max_bad_steps, args.log_interval)
-        trainer = Trainer(trained, state, train_loader, precision, checkpoints, stop, logger, tracker, *limits)
+        trainer = Trainer(trained_model, state, train_loader, precision, checkpoints, stop, logger, tracker, *limits)
         progress = state.progress
-        started, first_iteration = time.perf_counter(), progress.iteration
         try:
             with stop, step_profiler(folder / "trace.json", args.profile and world.is_main, logger) as profiler:
                 for epoch in range(progress.epoch, args.epochs):
@@ -125,16 +131,19 @@ def main() -> None:
                     train_batches.epoch = epoch
                     means = trainer.train_epoch(title, profiler)
                     is_validated = is_last or (epoch + 1) % args.val_interval == 0
+                    trained = time.perf_counter()
                     scores = trainer.validate(val_loader, args.dataset, title) if is_validated else {"val": None}
                     scheduler.step()
                     progress.next_epoch()
 
-                    watcher.show({"epoch": epoch, "iteration": progress.iteration, "lr": lr, **means, **scores})
+                    entry = {"epoch": epoch, "iteration": progress.iteration, "lr": lr, **means, **scores}
+                    watcher.note(entry)
                     checkpoints.save_epoch(state, scores, args.save_interval, is_last)
+                    watcher.draw(entry)
                     if complaint := cache and cache.complaint():
                         logger.warning(complaint)
-                    seconds_per_step = (time.perf_counter() - started) / max(1, progress.iteration - first_iteration)
-                    left = timedelta(seconds=round(seconds_per_step * steps_per_epoch * (args.epochs - epoch - 1)))
+                    seconds = means["seconds"] + time.perf_counter() - trained
+                    left = timedelta(seconds=round(seconds * (args.epochs - epoch - 1)))
                     logger.info(f"{title}: {summary(means, scores, lr)}, ETA {left}")
                     if is_last:
                         logger.info(
@@ -144,8 +153,9 @@ def main() -> None:
             logger.info(f"done: {folder}, best validation mean F1 {percent(max(checkpoints.best[BEST], 0)).strip()}")
         except Stopped as signal:
             checkpoints.check_all_written()
-            where = f"epoch {progress.epoch}, step {progress.step}"
-            logger.info(f"stopped by {signal} at {where}; the same command with --resume goes on from there")
+            logger.info(
+                f"stopped by {signal} at {progress.where}; the same command with --resume goes on from {checkpoints.at}"
+            )
         finally:
             tracker.finish()
 

@@ -28,7 +28,7 @@ source scripts/launch.sh
 
 nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
 port=${PORT:-$((20000 + SLURM_JOB_ID % 10000))} # of its own, as jobs may share a node
-export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=240       # seconds that torchrun gives its processes to save; 30 by default
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=120       # seconds that torchrun gives its processes to save; 30 by default
 export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1} # srun no longer takes it from sbatch by itself
 
 # One node that ends must not take the others down while they save; one that fails alone does, in two minutes.

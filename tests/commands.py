@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,27 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = ("--model", "mobilenet", "--input_resolution", "64", "--pretrained", "none", "--num_workers", "0")
 SHORT = (*TINY, "--train_bs", "2", "--epochs", "2", "--save_interval", "1")
 # What is measured, and differs from run to run.
-MEASURED = ("samples_per_second", "data_wait", "peak_memory_gb")
+MEASURED = ("seconds", "samples_per_second", "data_wait", "peak_memory_gb")
 PATIENCE = 300  # seconds
+
+
+class Running(subprocess.Popen):
+    """A process whose output goes to files: a pipe that nobody reads would stop it when it is full."""
+
+    def __init__(self, command: list[str], **options) -> None:
+        self.files = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")  # noqa: SIM115, until it is gone
+        super().__init__(command, stdout=self.files[0], stderr=self.files[1], text=True, **options)
+
+    def finish(self, timeout: float = 300) -> tuple[str, str]:
+        """Wait for its end, and return what it printed; it is killed if it takes too long."""
+        try:
+            self.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.pid, signal.SIGKILL)
+            raise
+        for file in self.files:
+            file.seek(0)
+        return self.files[0].read(), self.files[1].read()
 
 
 class Commands:
@@ -29,13 +49,15 @@ class Commands:
         self.data_path = data_path
         self.log_path = log_path
 
-    def start(self, script: str, *flags: str, ranks: int = 0, restarts: int = 0, **environment: str):
+    def start(self, script: str, *flags: str, ranks: int = 0, restarts: int = 0, **environment: str) -> Running:
         """Start a script in a process group of its own, under torchrun if ``ranks`` says so; one thread each, so that
-        numbers can be compared. Its output is in one pipe."""
-        launcher = [sys.executable]
-        if ranks:
-            launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
-            launcher += ["--max_restarts", str(restarts)]
+        numbers can be compared."""
+        torchrun = ("--standalone", "--nproc_per_node", str(ranks), "--max_restarts", str(restarts)) if ranks else ()
+        return self.start_under(torchrun, script, *flags, **environment)
+
+    def start_under(self, torchrun: tuple[str, ...], script: str, *flags: str, **environment: str) -> Running:
+        """The same with flags for torchrun; without any, it is left out."""
+        launcher = [sys.executable, *(["-m", "torch.distributed.run", *torchrun] if torchrun else [])]
         variables = {
             **os.environ,
             "DATA_PATH": str(self.data_path),
@@ -45,20 +67,13 @@ class Commands:
             **environment,
         }
         command = [*launcher, str(REPOSITORY / script), *map(str, flags)]
-        return subprocess.Popen(
-            command, env=variables, text=True, start_new_session=True, preexec_fn=heed_ctrl_c,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        return Running(command, env=variables, start_new_session=True, preexec_fn=heed_ctrl_c)
 
     def run(self, script: str, *flags: str, **options) -> subprocess.CompletedProcess:
         """Run a script to its end."""
         process = self.start(script, *flags, **options)
-        try:
-            stdout, stderr = process.communicate(timeout=600)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+        output = process.finish(timeout=600)
+        return subprocess.CompletedProcess(process.args, process.returncode, *output)
 
     def succeed(self, script: str, *flags: str, **options) -> str:
         """Run a script that must succeed, and return what it printed."""
@@ -106,13 +121,18 @@ def heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def wait_until(happened: Callable[[], bool], process: subprocess.Popen) -> None:
+def wait_until(happened: Callable[[], bool], process: Running) -> None:
     """Wait for something that a running process does."""
     deadline = time.monotonic() + PATIENCE
     while not happened():
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, [text[-2000:] for text in process.finish()]
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def starts(log: str) -> int:
+    """How often the run of a train.log was started."""
+    return log.count("  run /")
 
 
 def steps_done(log: str, steps_per_epoch: int) -> int:

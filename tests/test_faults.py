@@ -34,7 +34,7 @@ def test_full_disk_leaves_the_old_checkpoint_whole_and_is_tried_again(many_data,
     wait_until(lambda: steps_done(commands.log("run"), 20) > 25, process)  # training goes on
     assert (folder / "last.pt").read_bytes() == before
     limit_files(process.pid, resource.RLIM_INFINITY)
-    stdout, stderr = process.communicate(timeout=300)
+    stdout, stderr = process.finish(timeout=300)
     assert process.returncode == 0, stdout + stderr
     assert_same_run(commands.last("run"), commands.last("whole"))
     for name in ("model_0.pt", "model_1.pt", "model_2.pt", "best.pt"):
@@ -50,7 +50,7 @@ def test_run_that_could_not_save_its_end_says_so_and_can_be_gone_on_with(many_da
     commands.succeed(*FLAGS, "--epochs", "1", "--expt_name", "run")
     process = commands.start(*FLAGS, "--epochs", "2", "--expt_name", "run", "--resume")
     limit_files(process.pid, 1_000_000)
-    _, stderr = process.communicate(timeout=300)
+    _, stderr = process.finish(timeout=300)
     assert process.returncode == 1
     assert "Traceback" not in stderr
     assert "last.pt, model_1.pt could not be written" in stderr
@@ -73,7 +73,7 @@ def test_picture_that_breaks_while_training_ends_all_ranks_with_its_name_and_not
     whole = picture.read_bytes()
     picture.write_bytes(whole[:500])
     broken = time.monotonic()
-    _, stderr = process.communicate(timeout=300)
+    _, stderr = process.finish(timeout=300)
     assert time.monotonic() - broken < SECONDS_TO_END
     assert process.returncode != 0
     assert f"{picture}: found a picture that cannot be read" in stderr
@@ -124,7 +124,7 @@ def test_rank_that_dies_ends_the_others(many_data, tmp_path):
     ranks = commands.children(process)
     died = time.monotonic()
     os.kill(ranks[1], signal.SIGKILL)
-    process.communicate(timeout=300)
+    process.finish(timeout=300)
     assert time.monotonic() - died < SECONDS_TO_END
     assert process.returncode != 0
     for pid in ranks:

@@ -166,7 +166,7 @@ def test_another_number_of_ranks_goes_on_inside_an_epoch_with_every_image_once(m
     process = commands.start(*flags)
     wait_until(lambda: steps_done(commands.log("run"), 40) >= 5, process)
     process.terminate()
-    process.communicate()
+    process.finish()
     seen = commands.last("run")["images"]
     assert 5 <= seen == commands.last("run")["iteration"] < 40
     printed = commands.succeed(*flags, "--resume", ranks=3)

@@ -1,12 +1,13 @@
 """Checkpoints of a training run: everything to go on, the best weights, and weights by epoch."""
 
+import fcntl
 import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from logging import Logger
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -15,7 +16,7 @@ from network.checkpoint import STATE_KEY, check_fit, config_of, extract_state
 from network.errors import WeightsError
 from network.files import read_file, replacing
 from utils.config import SettingsError, prepare_folder
-from utils.distributed import is_started_again
+from utils.distributed import RankError
 from utils.state import TrainingState
 
 LAST, PREVIOUS, BEST, BEST_EMA = "last.pt", "previous.pt", "best.pt", "best_ema.pt"
@@ -26,7 +27,7 @@ OF_A_RUN = {**OF_WEIGHTS, "optimizer": Mapping, "scheduler": Mapping}
 # those that are no choice of the user's.
 FIXED = ("dataset", "backbone", "model", "input_resolution")
 TAKEN_OVER = ("lr", "lr_schedule", "lr_schedule_gamma", "weight_decay")
-NOT_CHOSEN = ("resume", "device", "launch", "run_id")
+NOT_CHOSEN = ("resume", "device", "launch", "torchrun", "run_id")
 SECONDS_TO_RETRY = 60  # after a write that failed
 
 
@@ -46,6 +47,7 @@ class Checkpoints:
         self.waiting: dict[str, dict[str, Any]] = {}  # weights that could not be written, by file
         self.unwritten: set[str] = set()  # files of which the newest could not be written
         self.next_save = time.monotonic() + 60 * minutes
+        self.at = "the beginning"  # where a run goes on, as last.pt is
 
     @property
     def due(self) -> bool:
@@ -69,20 +71,16 @@ class Checkpoints:
         if captured is None:
             return
         self.write_waiting()
-        with suppress(OSError):  # it may be missing, or the file system may know no hard links
-            (self.folder / f".{PREVIOUS}").unlink(missing_ok=True)
-            (self.folder / f".{PREVIOUS}").hardlink_to(self.folder / LAST)
-            (self.folder / f".{PREVIOUS}").replace(self.folder / PREVIOUS)
-        self.try_to_write(self.weights(state.model, state) | captured | {"best_ema_f1": self.best[BEST_EMA]}, LAST)
+        content = self.weights(state.model, state) | captured | {"best_ema_f1": self.best[BEST_EMA]}
+        if self.try_to_write(content, LAST):
+            self.at = state.progress.where
 
     def save_epoch(self, state: TrainingState, scores: dict[str, Any], interval: int, is_last: bool) -> None:
         """At the end of an epoch: the best weights, ``last.pt``, and each ``interval`` epochs ``model_{epoch}.pt``.
 
         Of averaged weights, if any, there are ``best_ema.pt`` and ``ema_{epoch}.pt``. Every rank must call it. After
-        a step that was not applied nothing is saved before the very end, as what led to it may be bad.
+        a step that was not applied ``last.pt`` stays as it is until one is, as what led to it may be bad.
         """
-        if state.progress.bad_steps and not is_last:
-            return
         epoch = state.progress.epoch - 1
         models = [(state.model, "val", BEST, f"model_{epoch}.pt")]
         if state.ema:
@@ -92,7 +90,11 @@ class Checkpoints:
                 self.save_best(model, state, best, scores[key]["mean_f1"])
             if is_last or state.progress.epoch % interval == 0:
                 self.save_weights(model, state, numbered)
-        self.save_last(state)
+        if state.progress.bad_steps and not is_last:
+            self.next_save = time.monotonic()
+            self.logger.warning(f"the last step was not applied; {LAST} stays at {self.at} until one is")
+        else:
+            self.save_last(state)
 
     def save_best(self, model: SegFace, state: TrainingState, name: str, mean_f1: float | None) -> None:
         """Write the weights as ``best.pt`` or ``best_ema.pt`` if they are better than those there."""
@@ -105,7 +107,9 @@ class Checkpoints:
         content = self.weights(model, state) | {"mean_f1": mean_f1}
         if name == BEST:
             content["best_f1"] = mean_f1
-        if not self.try_to_write(content, name):
+        if self.try_to_write(content, name):
+            self.waiting.pop(name, None)
+        else:
             copies = {key: tensor.cpu().clone() for key, tensor in content[STATE_KEY].items()}
             self.waiting[name] = content | {STATE_KEY: copies}
 
@@ -119,7 +123,10 @@ class Checkpoints:
     def try_to_write(self, content: dict[str, Any], name: str) -> bool:
         """Write a file and say whether the disk took it."""
         try:
-            write(content, self.folder / name)
+            with replacing(self.folder / name) as file:
+                save(content, file)
+                if name == LAST:
+                    self.keep_previous()
         except OSError as error:
             self.unwritten.add(name)
             self.next_save = time.monotonic() + min(SECONDS_TO_RETRY, 60 * self.minutes)
@@ -142,12 +149,34 @@ class Checkpoints:
                 f"and pass --resume to the same command: it goes on from the {LAST} that is there"
             )
 
-    def belong_to(self, launch: str) -> bool:
-        """Whether the run in the folder was started by this very command, of torchrun."""
+    def keep_previous(self) -> None:
+        """Give the ``last.pt`` that is about to be replaced its second name."""
+        link = self.folder / f".{PREVIOUS}.tmp"
+        with suppress(OSError):  # it may be missing, or the file system may know no hard links
+            link.unlink(missing_ok=True)
+            link.hardlink_to(self.folder / LAST)
+            link.replace(self.folder / PREVIOUS)
+
+    def is_of_this_command(self, is_started_again: bool) -> bool:
+        """Whether the run in the folder was started by the torchrun command that started this process."""
         try:
-            return json.loads((self.folder / "config.json").read_text()).get("launch") == launch
+            saved = json.loads((self.folder / "config.json").read_text())
         except (OSError, ValueError):
             return False
+        key = "torchrun" if is_started_again else "launch"  # older torchruns have a new store in each attempt
+        return "launch" in saved and (saved["launch"] == self.config["launch"] or saved.get(key) == self.config[key])
+
+    def claim(self) -> None:
+        """Take the folder for this process, until it ends. Raises SettingsError where another one has it."""
+        self.lock = (self.folder.parent / f".{self.folder.name}.lock").open("w")
+        try:
+            fcntl.lockf(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SettingsError(
+                f"another process is training in {self.folder}; stop it, or choose another --expt_name"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
 
     def find(self) -> tuple[Path | None, list[str]]:
         """The file to go on from, and what to tell about it; a damaged ``last.pt`` is renamed.
@@ -178,7 +207,7 @@ class Checkpoints:
     def read(self, path: Path) -> Mapping[str, Any]:
         """The file that the main rank found, on any rank."""
         if not path.is_file():
-            raise SettingsError(f"{path} is not there for every rank; LOG_PATH must be on storage that all nodes share")
+            raise RankError(f"{path} is not there for every rank; LOG_PATH must be on storage that all nodes share")
         return read_file(path)
 
     def check_settings(self, content: Mapping[str, Any], path: Path) -> None:
@@ -228,6 +257,7 @@ class Checkpoints:
         if state.world.is_main:
             remembered = {BEST: content.get("best_f1", -1.0), BEST_EMA: content.get("best_ema_f1", -1.0)}
             self.best = {name: self.f1_on_disk(name, remembered[name]) for name in self.best}
+        self.at = state.progress.where
         return changes
 
     def f1_on_disk(self, name: str, remembered: float) -> float:
@@ -242,11 +272,11 @@ class Checkpoints:
         return set_aside(self.folder) if any(self.folder.glob("*.pt*")) else None
 
 
-def write(content: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint, whole or not at all. Raises OSError for what the disk refuses."""
+def save(content: dict[str, Any], file: BinaryIO) -> None:
+    """Write a checkpoint. Raises OSError for what the disk refuses."""
     try:
-        with replacing(path) as file:
-            torch.save(content, file)
+        torch.save(content, file)
+        file.flush()
     except RuntimeError as error:  # what torch.save makes of the OSError that the file raised
         if isinstance(error.__context__, OSError):
             raise error.__context__ from error
@@ -273,13 +303,13 @@ def modified(path: Path) -> int:
     return path.stat().st_mtime_ns
 
 
-def look_for_a_run(checkpoints: Checkpoints, resume: bool) -> tuple[Path | None, list[str]]:
-    """Make the folder of a run, and find what to go on from if that is wished, or if torchrun started this run again.
+def look_for_a_run(checkpoints: Checkpoints, resume: bool, is_started_again: bool) -> tuple[Path | None, list[str]]:
+    """Take the folder of a run, and find what to go on from if that is wished, or if torchrun started this run again.
 
     Returns what ``Checkpoints.find`` does. What a killed run was about to write is removed.
     """
     prepare_folder(checkpoints.folder)
+    checkpoints.claim()
     for unfinished in checkpoints.folder.glob(".*.tmp"):
         unfinished.unlink(missing_ok=True)
-    resume = resume or (is_started_again() and checkpoints.belong_to(checkpoints.config["launch"]))
-    return checkpoints.find() if resume else (None, [])
+    return checkpoints.find() if resume or checkpoints.is_of_this_command(is_started_again) else (None, [])

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datasets import DataError
 from network import ModelError
 from utils.config import SettingsError
-from utils.distributed import PeerError
+from utils.distributed import PeerError, RankError
 
 EXPECTED = (
     DataError,
@@ -39,7 +39,7 @@ def run(main: Callable[[], None]) -> None:
         rank = os.environ.get("RANK", "0")
         if rank == "0":
             sys.stderr.write(f"\nerror: {message}\n")
-        elif not isinstance(error, SAME_ON_ALL_RANKS):
+        elif isinstance(error, RankError) or not isinstance(error, SAME_ON_ALL_RANKS):
             sys.stderr.write(f"\nerror on rank {rank}: {message}\n")
         sys.exit(1)
     except OSError as error:
@@ -50,7 +50,12 @@ def run(main: Callable[[], None]) -> None:
         )
         sys.exit(1)
     except RuntimeError as error:
-        if "RANK" not in os.environ or not any(sign in str(error) for sign in LOST_PEER):
+        reason = str(error).splitlines()[0] if str(error) else ""
+        if reason.startswith("DataLoader worker"):
+            remedy = "lower --num_workers, or give it more memory (in a container also /dev/shm)"
+            sys.stderr.write(f"\nerror: a process that reads data was killed ({reason}); {remedy}\n")
+        elif "RANK" in os.environ and any(sign in str(error) for sign in LOST_PEER):
+            sys.stderr.write(f"\nrank {os.environ['RANK']} ends, as another rank was lost: {reason}\n")
+        else:
             raise
-        sys.stderr.write(f"\nrank {os.environ['RANK']} ends, as another rank was lost: {str(error).splitlines()[0]}\n")
         sys.exit(1)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,18 +21,26 @@ TIMEOUT = timedelta(minutes=30)
 T = TypeVar("T")
 
 
+class RankError(SettingsError):
+    """A setting that cannot be used on this rank, whatever the others say of it."""
+
+
 class PeerError(Exception):
     """Another rank cannot go on, so this one cannot either; its own message says why."""
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among those of the run: its rank, their number, and the device it works on."""
+    """This process among those of the run: its rank, their number, and the device it works on.
+
+    ``launch`` is a word for the command that started all of them, those too that torchrun starts again.
+    """
 
     rank: int
     local_rank: int
     size: int
     device: torch.device
+    launch: str = ""
 
     @property
     def is_main(self) -> bool:
@@ -56,7 +65,7 @@ def distributed_world(device: str = "auto") -> Iterator[World]:
         raise SettingsError(f"--device {device} is no device; choose auto, cpu, cuda or cuda:N") from error
     if chosen.type == "cuda":
         if (chosen.index or 0) >= torch.cuda.device_count():
-            raise SettingsError(
+            raise RankError(
                 f"rank {rank} wants the GPU {chosen}, and this machine has {torch.cuda.device_count()}; start fewer "
                 "processes (--nproc_per_node, or GPUS=N of the scripts), or choose --device cpu"
             )
@@ -64,22 +73,21 @@ def distributed_world(device: str = "auto") -> Iterator[World]:
     under_torchrun = "RANK" in os.environ
     if under_torchrun:
         backend = "nccl" if chosen.type == "cuda" else "gloo"
-        store, rank, size = fresh_store(TIMEOUT)
+        store, launch = fresh_store(TIMEOUT)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
-    yield World(rank, local_rank, size, chosen)
+    yield World(rank, local_rank, size, chosen, launch if under_torchrun else uuid.uuid4().hex)
     if under_torchrun:  # not after an error: the other ranks may be in a collective, and torchrun ends them
         dist.destroy_process_group()
 
 
-def launch_id() -> str:
-    """What all the processes of one torchrun command have in common, those that it starts again too."""
-    run_id = os.environ.get("TORCHELASTIC_RUN_ID", "none")
-    return run_id if run_id != "none" else f"{socket.gethostname()}.{os.getppid()}"
+def torchrun_id() -> str:
+    """A word for the torchrun that started this process, on its machine."""
+    return f"{os.environ.get('TORCHELASTIC_RUN_ID')} {socket.gethostname()} {os.getppid()}"
 
 
-def is_started_again() -> bool:
-    """Whether torchrun's --max_restarts has started this process in the place of one that died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+def is_started_again(world: World) -> bool:
+    """Whether torchrun's --max_restarts has started the run again, for a rank that died on any node; all must ask."""
+    return any_rank(world, int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0)[0]
 
 
 def barrier() -> None:
@@ -114,7 +122,10 @@ def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
 
 def any_rank(world: World, *flags: bool | torch.Tensor) -> list[bool]:
     """For each flag, whether it is set on any of the ranks, all of which must ask at once."""
-    votes = torch.stack([torch.as_tensor(flag, device=world.device) for flag in flags]).int()
+    votes = torch.tensor([not isinstance(flag, torch.Tensor) and flag for flag in flags]).to(world.device).int()
+    for number, flag in enumerate(flags):
+        if isinstance(flag, torch.Tensor):
+            votes[number] = flag
     if dist.is_initialized():
         dist.all_reduce(votes, op=dist.ReduceOp.MAX)
     return [vote > 0 for vote in votes.tolist()]

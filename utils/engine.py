@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from datasets import FaceParsingDataset
 from datasets.transforms import normalize
 from utils.distributed import PeerError, World, any_rank
+from utils.logging import progress_bar
 from utils.metrics import FaceParsingMetrics
 from utils.stopping import Stopped, StopRequest, leave_stopping_to_the_parent
 
@@ -84,7 +84,7 @@ def evaluate(
     metrics = FaceParsingMetrics(dataset, world.device)
     reader = Reader(loader)
     images_of_rank = sum(map(len, loader.batch_sampler))
-    with tqdm(total=images_of_rank, desc=title, unit="img", disable=not world.is_main, dynamic_ncols=True) as bar:
+    with progress_bar(title, images_of_rank, world.is_main) as bar:
         for _ in range(loader.batch_sampler.rounds):
             batches = reader.read()
             failed, stopped = any_rank(world, reader.error is not None, stop is not None and stop.received is not None)

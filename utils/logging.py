@@ -3,8 +3,9 @@
 import json
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -13,11 +14,37 @@ from network.files import replacing
 FORMAT = logging.Formatter("%(asctime)s  %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
 
 
+class Unbreakable:
+    """A stream that loses what cannot be written, as a full disk under a run's output must not end the run."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self.stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self.stream.flush()
+
+
+def progress_bar(title: str, total: int, is_main: bool, initial: int = 0) -> tqdm:
+    """A bar that counts images, on the main rank."""
+    return tqdm(
+        desc=title, total=total, initial=initial, unit="img", disable=not is_main, dynamic_ncols=True,
+        file=Unbreakable(sys.stderr),
+    )  # fmt: skip
+
+
 class TqdmHandler(logging.Handler):
     """Prints lines above a progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stdout)
+        tqdm.write(self.format(record), file=Unbreakable(sys.stdout))
 
 
 class LogFile(logging.FileHandler):

@@ -10,15 +10,16 @@ from torch.distributed.rendezvous import rendezvous
 PAUSE = 0.02  # seconds from one look to the next
 
 
-def fresh_store(timeout: timedelta) -> tuple[dist.Store, int, int]:
-    """A store with nothing in it that all ranks share, the rank of this process, and the number of ranks.
+def fresh_store(timeout: timedelta) -> tuple[dist.Store, str]:
+    """A store with nothing in it that all ranks share, and a word that stays the same while the store behind it lives.
 
-    torchrun keeps one store for all its attempts. What ranks that are gone have left there, such as their addresses,
-    would be waited for in vain, so each attempt gets a prefix of its own, which rank 0 draws and the others ask for.
-    Raises TimeoutError where not all ranks come.
+    torchrun keeps one store for all its attempts, as a rule, so the word tells one torchrun command from another. What
+    ranks that are gone have left there, such as their addresses, would be waited for in vain, so each attempt gets a
+    prefix of its own, which rank 0 draws and the others ask for. Raises TimeoutError where not all ranks come.
     """
     store, rank, size = next(rendezvous("env://", timeout=timeout))
-    return dist.PrefixStore(agree_on_prefix(store, rank, size, timeout), store), rank, size
+    launch = store.compare_set("launch", "", uuid.uuid4().hex).decode()  # set by the first that comes
+    return dist.PrefixStore(agree_on_prefix(store, rank, size, timeout), store), launch
 
 
 def agree_on_prefix(store: dist.Store, rank: int, size: int, timeout: timedelta) -> str:

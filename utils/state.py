@@ -24,14 +24,22 @@ class Progress:
     step: int = 0  # steps of the epoch
     images: int = 0  # images of the epoch that all ranks together have seen
     skipped_steps: int = 0  # steps of the epoch that were not applied
+    seconds: float = 0.0  # that the steps of the epoch took on the main rank
+    waited: float = 0.0  # of them, for data
     bad_steps: int = 0  # steps not applied in a row, up to now
-    sums: torch.Tensor = field(default_factory=lambda: torch.zeros(len(SUMS) + 1, dtype=torch.float64))
-    """Of this rank: the sums of SUMS over the steps of the epoch that were applied, and the number of those."""
+    sums: torch.Tensor = field(default_factory=lambda: torch.zeros(len(SUMS), 2, dtype=torch.float64))
+    """Of this rank: for each of SUMS, the sum over the steps of the epoch that were applied, and how many had it."""
+
+    @property
+    def where(self) -> str:
+        """This point of the run, in words."""
+        return f"epoch {self.epoch}, step {self.step}"
 
     def next_epoch(self) -> None:
         """The epoch is done."""
         self.epoch += 1
         self.step = self.images = self.skipped_steps = 0
+        self.seconds = self.waited = 0.0
         self.sums = torch.zeros_like(self.sums)
 
 
@@ -91,7 +99,7 @@ class TrainingState:
             self.scaler.load_state_dict(content["scaler"])
         if self.ema:
             self.ema.module.load_state_dict(content.get("ema") or self.model.state_dict())
-        names = ("iteration", "step", "images", "skipped_steps", "bad_steps")
+        names = ("iteration", "step", "images", "skipped_steps", "seconds", "waited", "bad_steps")
         self.progress = Progress(content["epoch"] + 1, *(content.get(name, 0) for name in names))
         if not self.progress.images:  # at the beginning of an epoch each rank has yet to seed itself
             return

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -14,7 +15,8 @@ class Stopped(Exception):  # noqa: N818, as it is no error, like KeyboardInterru
 class StopRequest:
     """Inside ``with``, the first signal is only noted in ``received``, for the step to be finished and saved.
 
-    A Ctrl-C after it raises KeyboardInterrupt at once. ``announce``: whether this process tells that it was heard.
+    A Ctrl-C after it, or any signal after a Ctrl-C, raises KeyboardInterrupt at once. ``announce``: whether this
+    process tells that it was heard.
     """
 
     def __init__(self, announce: bool = True) -> None:
@@ -33,8 +35,9 @@ class StopRequest:
         if self.received is None:
             self.received = signal.Signals(number).name
             if self.announce:  # not by print, which may be at work at this very moment
-                os.write(2, f"\n{self.received}: finishing this step; Ctrl-C stops at once\n".encode())
-        elif number == signal.SIGINT:
+                with suppress(OSError):
+                    os.write(2, f"\n{self.received}: finishing this step; Ctrl-C stops at once\n".encode())
+        elif signal.SIGINT in (number, signal.Signals[self.received]):  # a second Ctrl-C is SIGTERM under torchrun
             raise KeyboardInterrupt
 
 

@@ -9,7 +9,6 @@ from logging import Logger
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from utils.checkpointing import Checkpoints
 from utils.distributed import PeerError, any_rank, gather_from_ranks, sum_over_ranks, sync_buffers
 from utils.engine import Reader, evaluate, to_device
+from utils.logging import progress_bar
 from utils.losses import segface_loss
 from utils.memory import peak_memory_gb, reset_peak_memory
 from utils.precision import Precision
@@ -53,9 +53,9 @@ class Trainer:
     def train_epoch(self, title: str, profiler: torch.profiler.profile | None = None) -> dict[str, float]:
         """Train on every batch of the epoch that is left.
 
-        Returns the means over all steps and ranks of ``loss``, ``ce``, ``dice`` and ``grad_norm``, and of this
-        process ``samples_per_second`` of all ranks together, the share of time that it waited for data ``data_wait``,
-        ``peak_memory_gb`` and ``skipped_steps``.
+        Returns the means over all steps and ranks of ``loss``, ``ce``, ``dice`` and ``grad_norm``; the ``seconds``
+        that the epoch's steps took, before an interruption too, ``samples_per_second`` of all ranks together, and the
+        share of that time waited for data, ``data_wait``; ``peak_memory_gb`` of this process, and ``skipped_steps``.
 
         Raises Stopped when asked to stop, FloatingPointError when the loss stays not finite, and what a rank could not
         read there, PeerError on the other ranks; ``last.pt`` is written before.
@@ -68,11 +68,9 @@ class Trainer:
         steps = progress.step + self.batches.steps
         images, first = self.batches.images_per_step, progress.images
         total = first + self.batches.steps * images
-        started = time.perf_counter()
         reader = Reader(self.loader)
-        with tqdm(
-            total=total, initial=first, desc=title, unit="img", disable=not world.is_main, dynamic_ncols=True
-        ) as bar:
+        started, seconds, waited = time.perf_counter(), progress.seconds, progress.waited
+        with progress_bar(title, total, world.is_main, first) as bar:
             upcoming = reader.read(self.batches.accumulate)
             self.heed(reader, any_rank(world, reader.error is not None, self.stop.received is not None))
             while upcoming:
@@ -90,22 +88,25 @@ class Trainer:
                 else:
                     self.apply()
                     progress.bad_steps = 0
-                    progress.sums += torch.stack([*losses, norm.nan_to_num(0, 0, 0), torch.ones_like(norm)])
+                    values = torch.stack([*losses, norm])  # float16 may overflow, and has no norm then
+                    progress.sums += torch.stack([values.nan_to_num(0, 0, 0), values.isfinite()], 1)
+                progress.seconds = seconds + time.perf_counter() - started
+                progress.waited = waited + reader.waited
                 bar.update(images)
-                self.report(bar, title, steps, (progress.images - first) / (time.perf_counter() - started))
+                self.report(bar, title, steps)
                 if profiler:
                     profiler.step()
                 if (due or any(requests)) and not progress.bad_steps:  # else the weights may be what is bad
                     self.checkpoints.save_last(self.state)
                 self.heed(reader, requests)
-        seconds = time.perf_counter() - started
-        *sums, applied = sum_over_ranks(progress.sums.clone()).tolist()
-        if not applied:
+        sums, counts = sum_over_ranks(progress.sums.clone()).T.tolist()
+        if not counts[0]:
             raise FloatingPointError(f"{title}: no step had a finite loss; look at the data, and lower --lr")
         return {
-            **{name: value / applied for name, value in zip(SUMS, sums, strict=True)},
-            "samples_per_second": (progress.images - first) / seconds,
-            "data_wait": reader.waited / seconds,
+            **{name: value / max(1, count) for name, value, count in zip(SUMS, sums, counts, strict=True)},
+            "seconds": progress.seconds,
+            "samples_per_second": progress.images / progress.seconds,
+            "data_wait": progress.waited / progress.seconds,
             "peak_memory_gb": peak_memory_gb(world.device),
             "skipped_steps": progress.skipped_steps,
         }
@@ -136,7 +137,7 @@ class Trainer:
         losses = 0
         for number, batch in enumerate(batches, start=1):
             images, labels, landmarks = to_device(batch, self.state.world.device, self.precision.memory_format)
-            waits = number < len(batches) and isinstance(self.model, DistributedDataParallel)
+            waits = number < len(batches) and self.state.world.size > 1
             with self.model.no_sync() if waits else nullcontext():
                 with self.precision.autocast():
                     logits = self.model(images, landmarks)
@@ -189,12 +190,13 @@ class Trainer:
         if stopped:
             raise Stopped(self.stop.received or "a signal to another rank")
 
-    def report(self, bar: tqdm, title: str, steps: int, speed: float) -> None:
+    def report(self, bar: tqdm, title: str, steps: int) -> None:
         """Show the mean loss so far, at the first step and at intervals."""
         progress = self.state.progress
         at_interval = progress.step % self.log_interval == 0
         if at_interval or progress.step in (1, steps):
-            loss = (progress.sums[0] / progress.sums[-1]).item()
+            loss = (progress.sums[0, 0] / progress.sums[0, 1]).item()
+            speed = progress.images / progress.seconds
             bar.set_postfix(loss=f"{loss:.4f}", lr=f"{self.state.optimizer.param_groups[0]['lr']:.1e}")
             if at_interval:
                 self.logger.info(f"{title} step {progress.step}/{steps}: loss {loss:.4f}, {speed:.1f} samples/s")

@@ -41,12 +41,14 @@ class Watcher:
         self.draws = state.world.is_main and can_draw(logger)
         self.chosen: list[int] | None = None
 
-    def show(self, entry: dict[str, Any]) -> None:
+    def note(self, entry: dict[str, Any]) -> None:
         """Take in the line of an epoch."""
-        if not self.state.world.is_main:
-            return
-        self.attempt("metrics.jsonl", partial(self.metrics_file.append, entry))
-        self.tracker.log_epoch(entry)
+        if self.state.world.is_main:
+            self.attempt("metrics.jsonl", partial(self.metrics_file.append, entry))
+            self.tracker.log_epoch(entry)
+
+    def draw(self, entry: dict[str, Any]) -> None:
+        """Draw the pictures, after an epoch that was validated."""
         if entry["val"] and self.draws:
             draw = partial(curves, self.metrics_file.entries, self.val_set.labels, title=self.folder.name)
             self.attempt("curves.png", lambda: draw(self.folder / "curves.png"))

@@ -1,9 +1,12 @@
 """The trainer on a network of a few weights, where every step can be computed by hand."""
 
 import logging
+import subprocess
+import sys
 
 import pytest
 import torch
+from commands import REPOSITORY
 from timm.utils import ModelEmaV3
 from torch import nn
 
@@ -11,7 +14,7 @@ from utils.checkpointing import Checkpoints
 from utils.distributed import World
 from utils.engine import create_loader
 from utils.losses import segface_loss
-from utils.precision import Precision
+from utils.precision import Precision, compiled
 from utils.sampling import TrainBatches
 from utils.state import TrainingState
 from utils.stopping import Stopped, StopRequest
@@ -155,6 +158,59 @@ def test_nothing_is_saved_while_steps_are_bad(build):
     assert (trainer.checkpoints.folder / "last.pt").exists()
 
 
+def test_bad_step_at_the_end_of_an_epoch_keeps_last_but_loses_no_weights_of_the_epoch(build):
+    trainer = build(Samples(8))
+    last_batch = tuple(list(trainer.batches)[-1])
+    trainer = build(Samples(8, poison=last_batch))
+    trainer.train_epoch("epoch 0")
+    trainer.state.progress.next_epoch()
+    trainer.checkpoints.save_epoch(trainer.state, {"val": {"mean_f1": 0.5}}, interval=1, is_last=False)
+    assert {path.name for path in trainer.checkpoints.folder.iterdir()} == {"model_0.pt", "best.pt"}
+    assert "last.pt stays at the beginning until one is" in lines(trainer)[-1]
+    assert trainer.checkpoints.due
+
+
+def test_better_weights_are_not_overwritten_by_those_that_waited_for_room(build, monkeypatch):
+    trainer = build(Samples(2))
+    checkpoints, state = trainer.checkpoints, trainer.state
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("utils.checkpointing.save", refuse)
+        checkpoints.save_best(state.model, state, "best.pt", 0.5)
+    assert "best.pt: No space left on device" in lines(trainer)[-1]
+    checkpoints.save_best(state.model, state, "best.pt", 0.6)
+    checkpoints.write_waiting()
+    assert torch.load(checkpoints.folder / "best.pt", weights_only=True)["mean_f1"] == 0.6
+    assert checkpoints.best["best.pt"] == 0.6
+    checkpoints.check_all_written()
+
+
+def test_previous_checkpoint_outlives_a_write_that_fails(build, monkeypatch):
+    trainer = build(Samples(2))
+    checkpoints, state = trainer.checkpoints, trainer.state
+    for iteration in (1, 2):
+        state.progress.iteration = iteration
+        checkpoints.save_last(state)
+    with monkeypatch.context() as full:
+        full.setattr("torch.save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        checkpoints.save_last(state)
+    saved = [torch.load(checkpoints.folder / name, weights_only=True) for name in ("last.pt", "previous.pt")]
+    assert [content["iteration"] for content in saved] == [2, 1]
+
+
+@pytest.mark.slow
+def test_folder_of_a_run_is_for_one_process(build):
+    checkpoints = build(Samples(2)).checkpoints
+    checkpoints.claim()
+    code = "import sys, pathlib, utils.checkpointing as c; c.Checkpoints(pathlib.Path(sys.argv[1]), {}, 1).claim()"
+    command = [sys.executable, "-c", code, checkpoints.folder]
+    other = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    assert "another process is training in" in other.stderr
+
+
 def test_accumulated_step_has_the_mean_gradient_of_its_batches(build):
     accumulated = build(Samples(6), batch_size=2, accumulate=3)
     batches = list(accumulated.batches)
@@ -204,6 +260,14 @@ def test_mixed_precision_trains_nearly_as_float32(build, amp):
     assert mixed.state.model.mix.weight.dtype == torch.float32
     torch.testing.assert_close(mixed.state.model.mix.weight, exact.state.model.mix.weight, atol=0.02, rtol=0.05)
     assert not torch.equal(mixed.state.model.mix.weight, exact.state.model.mix.weight)
+
+
+@pytest.mark.slow
+def test_compiled_network_takes_the_same_steps(build):
+    eager, trainer = build(Samples(8), accumulate=2), build(Samples(8), accumulate=2)
+    trainer.model = compiled(trainer.state.model, WORLD.device)
+    assert trainer.train_epoch("epoch 0")["loss"] == pytest.approx(eager.train_epoch("epoch 0")["loss"], rel=1e-4)
+    torch.testing.assert_close(trainer.state.model.mix.weight, eager.state.model.mix.weight, rtol=1e-3, atol=1e-5)
 
 
 def test_overflow_while_float16_seeks_its_scale_is_no_bad_step(build):
