@@ -2,7 +2,7 @@
 # Set up if need be, and run the tests.
 #   bash scripts/run_tests.sh             all of them
 #   bash scripts/run_tests.sh --quick     those that take seconds
-# Further arguments go to pytest.
+# Further arguments go to pytest. JOBS=N runs N tests at once (2).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -11,4 +11,4 @@ if [ "${1:-}" = "--quick" ]; then
     shift
     set -- -m "not slow" "$@"
 fi
-exec .venv/bin/python -m pytest "$@"
+exec .venv/bin/python -m pytest --numprocesses "${JOBS:-2}" "$@"
