@@ -67,7 +67,7 @@ class Commands:
             **environment,
         }
         command = [*launcher, str(REPOSITORY / script), *map(str, flags)]
-        return Running(command, env=variables, start_new_session=True, preexec_fn=heed_ctrl_c)
+        return Running(command, env=variables, start_new_session=True)
 
     def run(self, script: str, *flags: str, **options) -> subprocess.CompletedProcess:
         """Run a script to its end."""
@@ -114,11 +114,6 @@ class Commands:
     def results(self, expt_name: str, split: str = "test") -> dict:
         name = "results.json" if split == "test" else f"results_{split}.json"
         return json.loads((self.folder(expt_name) / name).read_text())
-
-
-def heed_ctrl_c() -> None:
-    """What a shell starts in the background ignores Ctrl-C, and so would all that the tests start from there."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_until(happened: Callable[[], bool], process: Running) -> None:

@@ -1,4 +1,5 @@
 import os
+import signal
 
 import pytest
 import torch
@@ -14,6 +15,12 @@ collect_ignore = [] if os.environ.get("SEGFACE_SHARED") else ["test_photographs.
 @pytest.fixture(autouse=True, scope="session")
 def _flush_denormals():
     torch.set_flush_denormal(True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _heed_ctrl_c():
+    # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start from there.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

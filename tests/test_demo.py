@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import heed_ctrl_c
 from PIL import Image
 
 from datasets import LABELS
@@ -35,7 +34,7 @@ def start(tmp_path):
         command = ["bash", "scripts/demo.sh", *TINY, *flags]
         return subprocess.Popen(
             command, cwd=REPOSITORY, env=environment, text=True, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=heed_ctrl_c,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
     return popen
