@@ -11,4 +11,7 @@ if [ "${1:-}" = "--quick" ]; then
     shift
     set -- -m "not slow" "$@"
 fi
-exec .venv/bin/python -m pytest --numprocesses "${JOBS:-2}" "$@"
+jobs=${JOBS:-2}
+cores=$(.venv/bin/python -c 'import os; print(os.cpu_count() or 1)')
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > jobs ? cores / jobs : 1))} # threads that wait for a core cost most
+exec .venv/bin/python -m pytest --numprocesses "$jobs" "$@"
