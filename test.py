@@ -14,7 +14,7 @@ import dataclasses
 from functools import partial
 from pathlib import Path
 
-from datasets import LABELS, SampleCache, create_dataset
+from datasets import LABELS, create_dataset
 from network import PUBLISHED, create_segface, load_weights
 from network.checkpoint import config_of, resolve_source
 from network.files import read_file
@@ -59,8 +59,7 @@ def main() -> None:
 
         # Data and scores
         root = environment.dataset_root(args.dataset)
-        cache_folder = environment.cache_folder(args.cache_dir)
-        cache = SampleCache(cache_folder, args.cache_images) if cache_folder else None
+        cache = environment.sample_cache(args.cache_dir, args.cache_images)
         dataset = create_dataset(args.dataset, root, args.split, args.input_resolution, augment=False, cache=cache)
         batches = EvalBatches(len(dataset), args.test_bs, world.rank, world.size)
         loader = create_loader(dataset, batches, args.num_workers, world)

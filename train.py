@@ -18,10 +18,10 @@ import torch
 from timm.utils import ModelEmaV3
 from torch.nn.parallel import DistributedDataParallel
 
-from datasets import LABELS, SampleCache, create_dataset
+from datasets import LABELS, create_dataset
 from network import create_segface
 from utils import cli
-from utils.checkpointing import BEST, Checkpoints, look_for_a_run
+from utils.checkpointing import Checkpoints
 from utils.config import complete, load_environment
 from utils.distributed import (
     barrier,
@@ -38,6 +38,7 @@ from utils.precision import Precision, compiled, synchronise_batch_norm
 from utils.profiling import step_profiler
 from utils.report import hardware, percent, score_table, summary
 from utils.reproducibility import epoch_seed, set_arithmetic
+from utils.run_folder import BEST, RunFolder
 from utils.sampling import EvalBatches, TrainBatches
 from utils.state import TrainingState
 from utils.stopping import Stopped, StopRequest
@@ -58,8 +59,7 @@ def main() -> None:
         precision = Precision(world.device, args.amp, args.channels_last)
 
         # Data: reading it first, so that a missing file is told before anything is downloaded or written.
-        cache_folder = environment.cache_folder(args.cache_dir)
-        cache = SampleCache(cache_folder, args.cache_images) if cache_folder else None
+        cache = environment.sample_cache(args.cache_dir, args.cache_images)
         train_set = create_dataset(args.dataset, root, "train", args.input_resolution, seed=args.seed, cache=cache)
         val_set = create_dataset(args.dataset, root, "val", args.input_resolution, cache=cache)
         ranks = (world.rank, world.size)
@@ -71,10 +71,9 @@ def main() -> None:
 
         # What to go on from, if anything
         of_start = {"launch": world.launch, "torchrun": torchrun_id(), "run_id": uuid.uuid4().hex[:8]}
-        checkpoints = Checkpoints(folder, {**vars(args), "ranks": world.size, **of_start}, args.checkpoint_minutes)
-        look = partial(look_for_a_run, checkpoints, args.resume, is_started_again(world))
-        found, notices = decided_by_main(world, look)
-        content = checkpoints.read(found) if found else None
+        run = RunFolder(folder, {**vars(args), "ranks": world.size, **of_start})
+        found, notices = decided_by_main(world, partial(run.look_for_a_run, args.resume, is_started_again(world)))
+        content = run.read(found) if found else None
 
         # Model
         torch.manual_seed(args.seed)
@@ -90,6 +89,7 @@ def main() -> None:
         scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, args.lr_schedule, args.lr_schedule_gamma)
         ema = ModelEmaV3(model, args.ema) if args.ema else None
         state = TrainingState(model, optimizer, scheduler, precision.scaler(), ema, world)
+        checkpoints = Checkpoints(folder, run.config, args.checkpoint_minutes)
         if found:
             notices += checkpoints.resume(content, found, state)
             notices += [f"resuming at {state.progress.where}"]
@@ -99,7 +99,7 @@ def main() -> None:
 
         # The run's folder
         barrier()  # every rank has read what it goes on from before the main one touches the folder
-        aside = checkpoints.make_room() if world.is_main and not found else None
+        aside = run.make_room() if world.is_main and not found else None
         logger = checkpoints.logger = create_logger(folder / "train.log", world.is_main)
         if world.is_main:
             write_json(checkpoints.config, folder / "config.json")

@@ -21,8 +21,9 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 from tqdm import tqdm
 
 from datasets import DATASETS, LABELS, DataError, FaceParsingDataset
+from datasets.arguments import count, dataset_name
 from datasets.base import Sample, read_rgb
-from datasets.labels import canonical_name, dataset_root
+from datasets.labels import dataset_root
 
 T = TypeVar("T")
 
@@ -100,9 +101,7 @@ def check_dataset(name: str, root: str | Path, workers: int = 0) -> Report:
 
 def with_progress(findings: Dataset, workers: int, title: str) -> Iterator[tuple[str, list[str]]]:
     """What is found about each face, in order."""
-    loader = DataLoader(
-        findings, IMAGES_AT_ONCE, num_workers=workers, collate_fn=list, worker_init_fn=leave_stopping_to_the_parent
-    )
+    loader = DataLoader(findings, IMAGES_AT_ONCE, num_workers=workers, collate_fn=list, worker_init_fn=ignore_ctrl_c)
     with tqdm(total=len(findings), desc=f"checking {title}", unit="img", dynamic_ncols=True) as bar:
         try:
             with interrupted_afterwards():
@@ -117,7 +116,7 @@ def with_progress(findings: Dataset, workers: int, title: str) -> Iterator[tuple
             raise DataError(f"{reason} ({error}). --workers 0 needs the least.") from error
 
 
-def leave_stopping_to_the_parent(_: int = 0) -> None:
+def ignore_ctrl_c(_: int = 0) -> None:
     """In a worker: Ctrl-C reaches all processes of a terminal, and only the parent is to say so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -183,19 +182,6 @@ def command_line() -> argparse.ArgumentParser:
         "--workers", type=count, default=os.cpu_count(), help="processes; 0 for none (default: one for each core)"
     )
     return parser
-
-
-def dataset_name(text: str) -> str:
-    try:
-        return canonical_name(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
-    return int(text)
 
 
 def main() -> None:

@@ -23,9 +23,9 @@ import cv2
 from tqdm import tqdm
 
 from datasets import LABELS
+from datasets.arguments import count, dataset_name
 from datasets.base import DataError
 from datasets.drawing.layouts import WRITERS, Drawing, finish, write_picture
-from datasets.labels import canonical_name
 
 SETTINGS, UNFINISHED, DRAWN = "synthetic.json", "unfinished", "drawn"
 VERSION = 1  # of the drawing: to be raised when the same seed gives another picture
@@ -124,7 +124,7 @@ def command_line() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--layout", type=layout, default="celebamask_hq", help=f"{', '.join(WRITERS)} (default: celebamask_hq)")
+    add("--layout", type=dataset_name, default="celebamask_hq", help=f"{', '.join(WRITERS)} (default: celebamask_hq)")
     add("--out", type=Path, required=True, help="folder of the dataset, which must be new or empty")
     add("--train", type=count, default=200, help="training pictures (200)")
     add("--val", type=count, default=40, help="validation pictures (40); none for helen, which validates on test")
@@ -133,21 +133,6 @@ def command_line() -> argparse.ArgumentParser:
     add("--seed", type=count, default=0, help="seed of everything (0)")
     add("--workers", type=count, default=os.cpu_count(), help="processes (default: one for each core)")
     return parser
-
-
-def layout(text: str) -> str:
-    """A dataset's name."""
-    try:
-        return canonical_name(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def count(text: str) -> int:
-    """A whole number from 0 on."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
-    return int(text)
 
 
 def side(text: str) -> int:

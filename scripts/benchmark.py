@@ -21,9 +21,10 @@ import PIL
 import torch
 
 from datasets import FaceParsingDataset, SampleCache, create_dataset
+from datasets.arguments import dataset_name
 from utils import cli
 from utils.config import SettingsError
-from utils.flags import dataset_name, positive
+from utils.flags import positive
 
 
 def machine() -> dict[str, str]:

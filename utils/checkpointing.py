@@ -1,7 +1,5 @@
 """Checkpoints of a training run: everything to go on, the best weights, and weights by epoch."""
 
-import fcntl
-import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,17 +13,12 @@ from network import SegFace
 from network.checkpoint import STATE_KEY, check_fit, config_of, extract_state
 from network.errors import WeightsError
 from network.files import read_file, replacing
-from utils.config import SettingsError, prepare_folder
-from utils.distributed import RankError
+from utils.config import SettingsError
+from utils.run_folder import BEST, BEST_EMA, LAST, PREVIOUS
 from utils.state import TrainingState
 
-LAST, PREVIOUS, BEST, BEST_EMA = "last.pt", "previous.pt", "best.pt", "best_ema.pt"
-# What a file must hold, beside the weights, to go on from them, and to go on exactly.
-OF_WEIGHTS = {"epoch": int, "iteration": int}
-OF_A_RUN = {**OF_WEIGHTS, "optimizer": Mapping, "scheduler": Mapping}
-# Settings that a resumed run cannot change, those that it takes over from the states of optimizer and scheduler, and
-# those that are no choice of the user's.
-FIXED = ("dataset", "backbone", "model", "input_resolution")
+# Settings that a resumed run takes over from the states of optimizer and scheduler, and those that are no choice of the
+# user's.
 TAKEN_OVER = ("lr", "lr_schedule", "lr_schedule_gamma", "weight_decay")
 NOT_CHOSEN = ("resume", "device", "launch", "torchrun", "run_id")
 SECONDS_TO_RETRY = 60  # after a write that failed
@@ -157,70 +150,8 @@ class Checkpoints:
             link.hardlink_to(self.folder / LAST)
             link.replace(self.folder / PREVIOUS)
 
-    def is_of_this_command(self, is_started_again: bool) -> bool:
-        """Whether the run in the folder was started by the torchrun command that started this process."""
-        try:
-            saved = json.loads((self.folder / "config.json").read_text())
-        except (OSError, ValueError):
-            return False
-        key = "torchrun" if is_started_again else "launch"  # older torchruns have a new store in each attempt
-        return "launch" in saved and (saved["launch"] == self.config["launch"] or saved.get(key) == self.config[key])
-
-    def claim(self) -> None:
-        """Take the folder for this process, until it ends. Raises SettingsError where another one has it."""
-        self.lock = (self.folder.parent / f".{self.folder.name}.lock").open("w")
-        try:
-            fcntl.lockf(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SettingsError(
-                f"another process is training in {self.folder}; stop it, or choose another --expt_name"
-            ) from error
-        except OSError:  # a file system without locks
-            pass
-
-    def find(self) -> tuple[Path | None, list[str]]:
-        """The file to go on from, and what to tell about it; a damaged ``last.pt`` is renamed.
-
-        That is ``last.pt``, else the one before it, else the newest weights, else None. Raises SettingsError where it
-        is of another dataset or model.
-        """
-        notices = []
-        weights = sorted((*self.folder.glob("model_*.pt"), *self.folder.glob(BEST)), key=modified, reverse=True)
-        for path in (self.folder / LAST, self.folder / PREVIOUS, *weights):
-            if not path.is_file():
-                continue
-            try:
-                content = read_file(path)
-                extract_state(content, str(path))
-                check_complete(content, path)
-            except (WeightsError, OSError) as error:
-                notices.append(str(error))
-                if path.name == LAST:
-                    notices.append(f"{LAST} was set aside as {set_aside(path)}")
-                continue
-            self.check_settings(content, path)
-            if notices:
-                notices.append(f"going on from {path}, the newest good checkpoint")
-            return path, notices
-        return None, notices
-
-    def read(self, path: Path) -> Mapping[str, Any]:
-        """The file that the main rank found, on any rank."""
-        if not path.is_file():
-            raise RankError(f"{path} is not there for every rank; LOG_PATH must be on storage that all nodes share")
-        return read_file(path)
-
-    def check_settings(self, content: Mapping[str, Any], path: Path) -> None:
-        saved = config_of(content)
-        for key in FIXED:
-            if saved.get(key, self.config[key]) != self.config[key]:
-                raise SettingsError(
-                    f"{path} is of a run with --{key} {saved[key]}, not {self.config[key]}; pass the same settings to "
-                    "--resume, or another --expt_name to start afresh"
-                )
-
     def resume(self, content: Mapping[str, Any], path: Path, state: TrainingState) -> list[str]:
-        """Load what ``find`` found, and return what to tell about it.
+        """Load what was found in the run's folder, and return what to tell about it.
 
         The learning rate and its schedule go on as they were, and ``config`` says so. Raises WeightsError for a file
         that does not fit.
@@ -267,10 +198,6 @@ class Checkpoints:
         except (WeightsError, OSError):  # there is none, or a damaged one
             return -1.0
 
-    def make_room(self) -> Path | None:
-        """Rename the folder of an earlier run that has checkpoints, so that a new one cannot overwrite them."""
-        return set_aside(self.folder) if any(self.folder.glob("*.pt*")) else None
-
 
 def save(content: dict[str, Any], file: BinaryIO) -> None:
     """Write a checkpoint. Raises OSError for what the disk refuses."""
@@ -281,35 +208,3 @@ def save(content: dict[str, Any], file: BinaryIO) -> None:
         if isinstance(error.__context__, OSError):
             raise error.__context__ from error
         raise
-
-
-def check_complete(content: Mapping[str, Any], path: Path) -> None:
-    """Raise WeightsError for a file that lacks what its name promises."""
-    needed = OF_A_RUN if path.name in (LAST, PREVIOUS) else OF_WEIGHTS
-    missing = [name for name, kind in needed.items() if not isinstance(content.get(name), kind)]
-    if missing:
-        raise WeightsError(f"{path} has no {', '.join(missing)}; it cannot be gone on from.")
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a file or folder to the first free ``NAME.1``, ``NAME.2`` and so on."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.{number}")).exists():
-        number += 1
-    return path.rename(aside)
-
-
-def modified(path: Path) -> int:
-    return path.stat().st_mtime_ns
-
-
-def look_for_a_run(checkpoints: Checkpoints, resume: bool, is_started_again: bool) -> tuple[Path | None, list[str]]:
-    """Take the folder of a run, and find what to go on from if that is wished, or if torchrun started this run again.
-
-    Returns what ``Checkpoints.find`` does. What a killed run was about to write is removed.
-    """
-    prepare_folder(checkpoints.folder)
-    checkpoints.claim()
-    for unfinished in checkpoints.folder.glob(".*.tmp"):
-        unfinished.unlink(missing_ok=True)
-    return checkpoints.find() if resume or checkpoints.is_of_this_command(is_started_again) else (None, [])

@@ -17,6 +17,7 @@ EXPECTED = (
     FileNotFoundError,
     PermissionError,
     ConnectionError,
+    TimeoutError,
     FloatingPointError,
     PeerError,
 )

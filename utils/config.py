@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import LABELS
+from datasets import LABELS, SampleCache
 from datasets.labels import dataset_root
 from network.backbones import TIMM_PREFIX
 
@@ -24,11 +24,11 @@ class Environment:
     data_path: Path | None
     log_path: Path
 
-    def cache_folder(self, cache_dir: str | None) -> Path | None:
-        """Where composed labels are kept: the folder that --cache_dir names, by default one of LOG_PATH."""
+    def sample_cache(self, cache_dir: str | None, images: bool) -> SampleCache | None:
+        """The cache in the folder that --cache_dir names, by default one of LOG_PATH; ``none`` is none."""
         if cache_dir is None:
-            return self.log_path / "cache"
-        return None if cache_dir.lower() in ("", "none") else Path(cache_dir).expanduser()
+            return SampleCache(self.log_path / "cache", images)
+        return None if cache_dir.lower() in ("", "none") else SampleCache(Path(cache_dir).expanduser(), images)
 
     def dataset_root(self, dataset: str) -> Path:
         """A dataset's folder under DATA_PATH. Raises SettingsError where DATA_PATH is not set."""

@@ -56,7 +56,7 @@ class Reader:
         """The next ``count`` batches; none at the end, or after an error."""
         started, batches = time.perf_counter(), []
         try:
-            self.batches = self.batches or iter(self.loader)
+            self.batches = iter(self.loader) if self.batches is None else self.batches
             batches = [batch for _, batch in zip(range(count), self.batches, strict=False)]
         except Exception as error:
             self.error = error

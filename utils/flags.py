@@ -4,18 +4,11 @@ import argparse
 import os
 
 from datasets import LABELS
-from datasets.labels import canonical_name
+from datasets.arguments import dataset_name
 from network import BACKBONES, HEADS, ModelError
 from network.backbones import check_model_name
 from network.segface import COARSEST_STRIDE
 from utils.precision import AMP_TYPES
-
-
-def dataset_name(text: str) -> str:
-    try:
-        return canonical_name(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def model_name(text: str) -> str:

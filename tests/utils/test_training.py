@@ -15,6 +15,7 @@ from utils.distributed import World
 from utils.engine import create_loader
 from utils.losses import segface_loss
 from utils.precision import Precision, compiled
+from utils.run_folder import RunFolder
 from utils.sampling import TrainBatches
 from utils.state import TrainingState
 from utils.stopping import Stopped, StopRequest
@@ -202,11 +203,11 @@ def test_previous_checkpoint_outlives_a_write_that_fails(build, monkeypatch):
 
 
 @pytest.mark.slow
-def test_folder_of_a_run_is_for_one_process(build):
-    checkpoints = build(Samples(2)).checkpoints
-    checkpoints.claim()
-    code = "import sys, pathlib, utils.checkpointing as c; c.Checkpoints(pathlib.Path(sys.argv[1]), {}, 1).claim()"
-    command = [sys.executable, "-c", code, checkpoints.folder]
+def test_folder_of_a_run_is_for_one_process(tmp_path):
+    run = RunFolder(tmp_path / "run", {})
+    run.claim()
+    code = "import sys, pathlib, utils.run_folder as r; r.RunFolder(pathlib.Path(sys.argv[1]), {}).claim()"
+    command = [sys.executable, "-c", code, run.path]
     other = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
     assert "another process is training in" in other.stderr
 
