@@ -3,7 +3,7 @@
 from network.backbones import BACKBONES
 from network.checkpoint import PUBLISHED, load_weights, save_weights
 from network.errors import ModelError, WeightsError
-from network.segface import HEADS, SegFace, create_segface
+from network.segface import HEADS, SegFace, create_segface, label_map
 
 __all__ = [
     "BACKBONES",
@@ -13,6 +13,7 @@ __all__ = [
     "SegFace",
     "WeightsError",
     "create_segface",
+    "label_map",
     "load_weights",
     "save_weights",
 ]

@@ -13,6 +13,7 @@ import torchvision
 from torch import nn
 
 from network.errors import ModelError, WeightsError, misfit
+from network.fast_layers import with_fast_layers
 from network.files import read_file
 from network.naming import TABLES, torchvision_to_timm
 from network.swin import pad_before_roll
@@ -75,6 +76,8 @@ class Encoder(nn.Module):
         self.after_head_conv = after_head_conv
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        if images.device.type == "cpu" and not torch.is_grad_enabled():
+            images = images.contiguous(memory_format=torch.channels_last)
         if self.after_head_conv:
             last, maps = self.body.forward_intermediates(images, indices=self.indices[:-1])
             return [*maps, last]
@@ -130,7 +133,7 @@ def create_encoder(model: str, resolution: int, pretrained: str | Path = "torchv
         body.prune_intermediate_layers(list(spec.indices), prune_norm=True, prune_head=True)
         if hasattr(body, "head"):
             body.head = nn.Identity()  # ConvNeXt's final norm lies there, and some versions of timm keep it
-    pad_before_roll(body)
+    with_fast_layers(pad_before_roll(body))
     if pretrained == "torchvision":
         load_encoder_weights(body, model, download_torchvision(spec.torchvision), source="torchvision's weights")
     elif pretrained not in PRETRAINED:

@@ -10,6 +10,8 @@ from network.backbones import create_encoder
 from network.decoder import FaceDecoder, MaskHead, PositionEncoding, TwoWayTransformer
 from network.errors import ModelError
 from network.fusion import MLPFusion
+from network.kept import forget
+from network.products import is_for_onednn
 from network.warp import similarity_to_canonical, unwarp, warp
 
 COARSEST_STRIDE = 32
@@ -70,9 +72,25 @@ class SegFace(nn.Module):
             similarity = similarity_to_canonical(landmarks, images.shape[-1])
             images = warp(images, similarity)  # (B, 3, R, R)
         maps = self.encoder(images)  # 4 x (B, C_i, R/s, R/s), s = 4, 8, 16, 32
-        face = self.fusion(maps)  # (B, 256, R/4, R/4)
-        logits = self.decoder(face)  # (B, K, R, R)
+        logits = self.decode(maps)  # (B, K, R, R)
         return unwarp(logits, similarity) if self.warp else logits
+
+    def decode(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Maps of the encoder to logits; on a CPU one picture after the other, to stay in its cache."""
+        if len(maps[0]) > 1 and is_for_onednn(maps[0]):
+            return torch.cat([self.decode(of_one) for of_one in zip(*(level.split(1) for level in maps), strict=True)])
+        face = self.fusion(maps)  # (B, R/4, R/4, 256), in strips
+        return self.decoder(face)  # (B, K, R, R)
+
+    def train(self, mode: bool = True) -> "SegFace":
+        """As of every module; what the model keeps between pictures is dropped."""
+        forget(self)
+        return super().train(mode)
+
+    def _apply(self, *args, **kwargs) -> "SegFace":
+        """Moving to another device or precision drops it, too."""
+        forget(self)
+        return super()._apply(*args, **kwargs)
 
     def check_inputs(self, images: torch.Tensor, landmarks: torch.Tensor | None) -> None:
         if images.ndim != 4 or images.shape[1] != 3 or any(s % COARSEST_STRIDE or not s for s in images.shape[2:]):
@@ -88,6 +106,11 @@ class SegFace(nn.Module):
             raise ValueError(f"head {self.config['head']} warps the face and needs landmarks {expected}; found {found}")
         if images.shape[2] != images.shape[3]:
             raise ValueError(f"head {self.config['head']} needs square images; found {tuple(images.shape)}")
+
+
+def label_map(logits: torch.Tensor) -> torch.Tensor:
+    """The class of every pixel, int64 (B, H, W), of logits (B, K, H, W): argmax, which is slower than this on a CPU."""
+    return logits.max(1).indices
 
 
 def create_segface(

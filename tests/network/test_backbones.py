@@ -43,7 +43,7 @@ def assert_equal_features(model, resolution, folder):
     for level, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
         side = resolution // 4 // 2**level
         assert mine.shape == (1, channels[level], side, side)
-        assert (mine - other).norm() <= 1e-6 * other.norm()
+        assert (mine - other).norm() <= 5e-6 * other.norm()
 
 
 @pytest.mark.parametrize("model", ["swinv2_tiny", "convnext_tiny", "mobilenet", "resnet"])

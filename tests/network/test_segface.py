@@ -174,3 +174,18 @@ def test_landmarks_that_coincide_are_refused():
 def test_unknown_names_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         create_segface(**arguments, pretrained="none")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_near_full_precision(dtype):
+    torch.manual_seed(0)
+    segface = create_segface("mobilenet", "segface_celeb", 64, pretrained="none").eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = segface(images)
+        with torch.autocast("cpu", dtype):
+            mixed = segface(images)
+        half = segface.to(dtype)(images.to(dtype))
+    assert half.dtype == dtype
+    for found in (mixed, half):
+        assert (found.float() - expected).norm() < 0.05 * expected.norm()
