@@ -24,6 +24,7 @@ from utils.distributed import distributed_world, one_rank_of_a_node_first
 from utils.engine import create_loader, evaluate
 from utils.flags import test_parser
 from utils.logging import create_logger, write_json
+from utils.precision import Precision
 from utils.report import hardware, percent, score_table, sha256, versions
 from utils.reproducibility import set_arithmetic
 from utils.samples import choose, predict
@@ -63,7 +64,7 @@ def main() -> None:
         dataset = create_dataset(args.dataset, root, args.split, args.input_resolution, augment=False, cache=cache)
         batches = EvalBatches(len(dataset), args.test_bs, world.rank, world.size)
         loader = create_loader(dataset, batches, args.num_workers, world)
-        scores = evaluate(model, loader, args.dataset, world, args.split)
+        scores = evaluate(model, loader, args.dataset, world, args.split, precision=Precision(world.device, args.amp))
 
         # Report
         if world.is_main:
@@ -84,6 +85,7 @@ def main() -> None:
                 "model": args.model,
                 "head": args.backbone,
                 "resolution": args.input_resolution,
+                "amp": args.amp,
                 **scores,
                 "versions": versions(),
                 "hardware": f"{world.size} x {hardware(world.device)}",

@@ -10,9 +10,11 @@ from torch.utils.data import DataLoader
 
 from datasets import FaceParsingDataset
 from datasets.transforms import normalize
+from network import label_map
 from utils.distributed import PeerError, World, any_rank
 from utils.logging import progress_bar
 from utils.metrics import FaceParsingMetrics
+from utils.precision import Precision
 from utils.stopping import Stopped, StopRequest, leave_stopping_to_the_parent
 
 
@@ -74,13 +76,21 @@ def to_device(
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, loader: DataLoader, dataset: str, world: World, title: str, stop: StopRequest | None = None
+    model: nn.Module,
+    loader: DataLoader,
+    dataset: str,
+    world: World,
+    title: str,
+    stop: StopRequest | None = None,
+    precision: Precision | None = None,
 ) -> dict:
     """Scores of a model (see FaceParsingMetrics.compute) over all ranks' shares of a split, reduced once.
 
+    ``precision`` is that of the forward pass, float32 by default.
     Raises what a rank could not read there, and PeerError on the other ranks; Stopped on all if ``stop`` was received.
     """
     model.eval()
+    precision = precision or Precision(world.device)
     metrics = FaceParsingMetrics(dataset, world.device)
     reader = Reader(loader)
     images_of_rank = sum(map(len, loader.batch_sampler))
@@ -94,7 +104,9 @@ def evaluate(
                 raise Stopped(stop.received or "a signal to another rank")
             for batch in batches:
                 images, labels, landmarks = to_device(batch, world.device)
-                metrics.update(model(images, landmarks).argmax(1), labels)
+                with precision.autocast():
+                    logits = model(images, landmarks)
+                metrics.update(label_map(logits), labels)
                 bar.update(len(images))
     metrics.all_reduce()
     return metrics.compute()

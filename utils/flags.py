@@ -224,6 +224,9 @@ def test_parser(description: str) -> argparse.ArgumentParser:
     )
     testing.add_argument("--test_bs", type=positive, default=4, help="images in a batch, per rank (4)")
     testing.add_argument(
+        "--amp", choices=AMP_TYPES, default="off", help="mixed precision of the forward pass (default: off)"
+    )
+    testing.add_argument(
         "--samples", type=not_negative, default=8, help="pictures in samples/gallery.png; 0 for none (8)"
     )
     add_training_flags(parser, "training (accepted, as in the published scripts, and unused here)")

@@ -36,6 +36,6 @@ def dice_loss(p: torch.Tensor, p_true: torch.Tensor, labels: torch.Tensor, count
     # Summed by row of the image first: one running float32 sum over all pixels would lose digits.
     zeros = p.new_zeros(len(index), p.shape[1])
     intersection = zeros.scatter_add(1, index, p_true.view(-1, width)).sum(0)  # (K,)
-    target = zeros.scatter_add(1, index, counted.view(-1, width).to(p.dtype)).sum(0)  # (K,)
+    target = torch.bincount(labels[counted], minlength=p.shape[1])  # (K,)
     predicted = (p.square() * counted[:, None]).sum((0, 2, 3))  # (K,)
     return (1 - (2 * intersection + SMOOTH) / (predicted + target + SMOOTH)).mean()

@@ -39,11 +39,14 @@ class Precision:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
 
-def compiled(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model as torch.compile makes it. Raises SettingsError where there is nothing to compile with."""
+def compiled(model: nn.Module, device: torch.device, cuda_graphs: bool = False) -> nn.Module:
+    """The model as torch.compile makes it. Raises SettingsError where there is nothing to compile with.
+
+    ``cuda_graphs`` replays a recording of a GPU's work, for small batches of one size, where a GPU waits for Python.
+    """
     if device.type == "cpu" and not any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++")))):
         raise SettingsError("--compile needs a C++ compiler on a CPU; install g++, or leave --compile out")
-    return torch.compile(model)
+    return torch.compile(model, mode="reduce-overhead" if cuda_graphs and device.type == "cuda" else "default")
 
 
 def synchronise_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:

@@ -4,6 +4,8 @@ import os
 
 import torch
 
+from utils.memory import keep_freed_memory
+
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
     """A seed of its own for each epoch and rank, so that a resumed run draws what the first would have drawn."""
@@ -13,11 +15,14 @@ def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
 def set_arithmetic(device: torch.device, deterministic: bool, tf32: bool | None = None) -> None:
     """Settings of the process before the first computation.
 
-    On a CPU denormal numbers, slow and worthless here, become zero. On a GPU ``deterministic`` picks algorithms whose
-    result does not change from run to run, where CUDA has one; PyTorch warns where it has none. ``tf32`` allows
-    products of float32 numbers with 10 bits of mantissa, forbids them, or leaves them as PyTorch has them.
+    On a CPU denormal numbers, slow and worthless here, become zero, and freed memory is kept. On a GPU
+    ``deterministic`` picks algorithms whose result does not change from run to run, where CUDA has one; PyTorch warns
+    where it has none. ``tf32`` allows products of float32 numbers with 10 bits of mantissa, forbids them, or leaves
+    them as PyTorch has them.
     """
     torch.set_flush_denormal(True)
+    if device.type == "cpu":
+        keep_freed_memory()
     if tf32 is not None:
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = tf32

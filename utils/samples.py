@@ -5,6 +5,7 @@ from torch import nn
 
 from datasets import FaceParsingDataset
 from datasets.labels import IGNORE
+from network import label_map
 from utils.distributed import World
 from utils.engine import to_device
 from utils.visualize import GalleryRow
@@ -38,7 +39,7 @@ def predict(model: nn.Module, dataset: FaceParsingDataset, indices: list[int], w
         sample = dataset[index]
         batch = {key: sample[key][None] for key in ("image", "label", "landmarks")}
         images, _, landmarks = to_device(batch, world.device)
-        prediction = model(images, landmarks).argmax(1)[0].cpu().numpy()
+        prediction = label_map(model(images, landmarks))[0].cpu().numpy()
         rows.append(
             GalleryRow(sample["name"], sample["image"].permute(1, 2, 0).numpy(), sample["label"].numpy(), prediction)
         )

@@ -6,7 +6,7 @@ import torch
 from rebuilt import GOLDEN
 
 from datasets import LABELS
-from utils.metrics import FaceParsingMetrics
+from utils.metrics import FaceParsingMetrics, count_pairs, count_pairs_on_cpu
 from utils.report import score_table
 
 CASES = json.loads((GOLDEN / "metrics.json").read_text())
@@ -98,3 +98,32 @@ def test_confusions_inside_a_group_are_hits():
 def test_maps_that_cannot_be_counted_are_refused(prediction, truth, message):
     with pytest.raises(ValueError, match=message):
         FaceParsingMetrics("lapa").update(prediction.long(), truth.long())
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (2, 33, 50), (1, 64, 128), (0, 8, 8)])
+@pytest.mark.parametrize("name", LABELS)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+def test_counts_are_those_of_numpy(name, shape, dtype):
+    K = LABELS[name].num_classes
+    generator = np.random.default_rng(0)
+    truth, prediction = generator.integers(0, K, (2, *shape))
+    truth[..., ::5] = 255
+    metrics = FaceParsingMetrics(name)
+    metrics.update(torch.from_numpy(prediction).to(dtype), torch.from_numpy(truth.astype(np.uint8)))
+    counted = truth != 255
+    expected = np.bincount(K * truth[counted] + prediction[counted], minlength=K * K)
+    assert (metrics.confusion.flatten().numpy() == expected).all()
+
+
+def test_a_device_without_opencv_counts_the_same():
+    truth, prediction = torch.randint(0, 19, (2, 2, 40, 50))
+    truth[0, :3] = 255
+    arguments = (truth.to(torch.uint8), prediction, 19)
+    assert torch.equal(count_pairs(*arguments), count_pairs_on_cpu(*arguments))
+
+
+def test_counts_of_parts_add_up(monkeypatch):
+    monkeypatch.setattr("utils.metrics.PIXELS_AT_ONCE", 1000)
+    metrics = FaceParsingMetrics("helen")
+    metrics.update(torch.full((3, 100, 100), 4), torch.full((3, 100, 100), 7))
+    assert metrics.confusion[7, 4] == metrics.confusion.sum() == 30_000
