@@ -11,7 +11,7 @@ from network.decoder import FaceDecoder, MaskHead, PositionEncoding, TwoWayTrans
 from network.errors import ModelError
 from network.fusion import MLPFusion
 from network.kept import forget
-from network.products import is_for_onednn
+from network.strips import one_by_one
 from network.warp import similarity_to_canonical, unwarp, warp
 
 COARSEST_STRIDE = 32
@@ -77,7 +77,7 @@ class SegFace(nn.Module):
 
     def decode(self, maps: list[torch.Tensor]) -> torch.Tensor:
         """Maps of the encoder to logits; on a CPU one picture after the other, to stay in its cache."""
-        if len(maps[0]) > 1 and is_for_onednn(maps[0]):
+        if one_by_one(maps[0]):
             return torch.cat([self.decode(of_one) for of_one in zip(*(level.split(1) for level in maps), strict=True)])
         face = self.fusion(maps)  # (B, R/4, R/4, 256), in strips
         return self.decoder(face)  # (B, K, R, R)

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from network.products import is_for_onednn
 
 TOKENS_AT_ONCE = 2048
+FEW_TOKENS = 1024  # fewer are worked on in one go, where many small steps would take longer
 
 
 def rows_at_once(face: torch.Tensor) -> int:
@@ -20,8 +21,13 @@ def rows_at_once(face: torch.Tensor) -> int:
     return max(1, TOKENS_AT_ONCE // W) if is_for_onednn(face) else H
 
 
+def one_by_one(finest: torch.Tensor) -> bool:
+    """Whether the pictures of a batch with finest maps (B, C, H, W) go through the decoder one after the other."""
+    return len(finest) > 1 and finest[0, 0].numel() >= FEW_TOKENS and is_for_onednn(finest)
+
+
 def work_on(function: Callable, strip: torch.Tensor, *others: Any) -> Any:
     """``function(strip, *others)``, in training on a CPU without remembering what is in between."""
-    if torch.is_grad_enabled() and is_for_onednn(strip):
+    if torch.is_grad_enabled() and strip[..., 0].numel() >= FEW_TOKENS and is_for_onednn(strip):
         return checkpoint(function, strip, *others, use_reentrant=False, preserve_rng_state=False)
     return function(strip, *others)
