@@ -66,6 +66,7 @@ def test_picture_that_breaks_while_training_ends_all_ranks_with_its_name_and_not
     root = write_dataset("lapa", tmp_path / "data", {"train": 24, "val": 1, "test": 1})
     commands = Commands(root.parent, tmp_path)
     flags = (*FLAGS, "--epochs", "6", "--num_workers", "1")
+    commands.succeed(*flags, "--expt_name", "whole", ranks=2)
     process = commands.start(*flags, "--expt_name", "run", ranks=2)
     wait_until(lambda: steps_done(commands.log("run"), 6) >= 8, process)
     picture = root / "train" / "images" / "7_0.jpg"
@@ -82,6 +83,7 @@ def test_picture_that_breaks_while_training_ends_all_ranks_with_its_name_and_not
     picture.write_bytes(whole)
     step = f"resuming at epoch {last['epoch'] + 1}, step {last['step']}"
     assert step in commands.succeed(*flags, "--expt_name", "run", "--resume", ranks=2)
+    assert_same_run(commands.last("run"), commands.last("whole"))
 
 
 @pytest.mark.slow
