@@ -14,7 +14,7 @@ from torch import nn
 from network.attention import Attention, FaceToTokens, TokensToFace
 from network.kept import Kept
 from network.products import linear
-from network.strips import work_on
+from network.strips import instead, work_on
 
 
 class PositionEncoding(nn.Module):
@@ -105,7 +105,7 @@ class TwoWayTransformer(nn.Module):
         """Class tokens t0 (B, K, dim) and strips f (B, n, dim) of a face with grid encoding p (n, dim); both updated.
 
         Strips meet in the looks of the tokens only. So what a block tells a strip waits until the tokens look next,
-        and both are done in one go.
+        and both are done in one go. Without gradients on a CPU the strips change in place.
         """
         t, tell = t0, None
         for block in self.layers:
@@ -128,7 +128,7 @@ def tell_and_look(
     queries = attention.queries(tokens)
 
     def visit(f: torch.Tensor, position: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        f = tell(f, f + position) if tell else f
+        f = instead(f, tell(f, f + position)) if tell else f
         return f, *attention.look(f, f + position, *queries)
 
     visits = [work_on(visit, *strip) for strip in zip(face, p, strict=True)]

@@ -14,11 +14,13 @@ from torch.autograd.function import once_differentiable
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"none": lambda x: x, "gelu": F.gelu}
 NOT_APPROXIMATED = {"none": "", "gelu": "none"}  # oneDNN's name of GELU as it is
 
-Matrix = torch.Tensor | None
-
 
 def linear(
-    x: torch.Tensor, weight: torch.Tensor, bias: Matrix = None, activation: str = "none", residual: Matrix = None
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    activation: str = "none",
+    residual: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """``activation(x @ weight.T + bias)``, or with a ``residual`` instead of an activation their sum.
 
@@ -48,7 +50,9 @@ def is_for_onednn(x: torch.Tensor) -> bool:
     )
 
 
-def by_onednn(x: torch.Tensor, weight: torch.Tensor, bias: Matrix, activation: str, residual: Matrix) -> torch.Tensor:
+def by_onednn(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, activation: str, residual: torch.Tensor | None
+) -> torch.Tensor:
     if weight.ndim == 3:
         biases = [None] * len(x) if bias is None else bias.expand(len(x), -1)
         residuals = [None] * len(x) if residual is None else residual
@@ -62,7 +66,9 @@ def by_onednn(x: torch.Tensor, weight: torch.Tensor, bias: Matrix, activation: s
     return y if residual is None else y.add_(residual)
 
 
-def product(x: torch.Tensor, weight: torch.Tensor, bias: Matrix = None, activation: str = "none") -> torch.Tensor:
+def product(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, activation: str = "none"
+) -> torch.Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], NOT_APPROXIMATED[activation])
 
 

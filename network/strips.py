@@ -31,3 +31,8 @@ def work_on(function: Callable, strip: torch.Tensor, *others: Any) -> Any:
     if torch.is_grad_enabled() and strip[..., 0].numel() >= FEW_TOKENS and is_for_onednn(strip):
         return checkpoint(function, strip, *others, use_reentrant=False, preserve_rng_state=False)
     return function(strip, *others)
+
+
+def instead(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """A new strip for an old one that nobody wants any more: without gradients on a CPU in its memory."""
+    return new if torch.is_grad_enabled() or not is_for_onednn(old) else old.copy_(new)

@@ -65,7 +65,7 @@ def command_line() -> argparse.ArgumentParser:
     command.add_argument("--repeat", type=positive, default=31, help="rounds (31)")
 
     command = commands.add_parser("reading", help="samples per second of a dataset's reader")
-    command.set_defaults(measure=reading.measure)
+    command.set_defaults(measure=reading.measure, device=torch.device("cpu"), threads=1)
     add = command.add_argument
     of_dataset(command)
     add("--split", choices=("train", "val", "test"), default="train", help="augmented as in training (default: train)")
@@ -74,9 +74,11 @@ def command_line() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=0.5, help="seconds of a turn, at least (0.5)")
     add("--repeat", type=positive, default=7, help="rounds (7)")
 
-    for command in commands.choices.values():
-        command.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu or cuda (cpu)")
-        command.add_argument("--threads", type=positive, default=torch.get_num_threads(), help="on a CPU (all cores)")
+    for name, command in commands.choices.items():
+        if name != "reading":
+            add = command.add_argument
+            add("--device", type=torch.device, default=torch.device("cpu"), help="cpu or cuda (cpu)")
+            add("--threads", type=positive, default=torch.get_num_threads(), help="on a CPU (all cores)")
         command.add_argument("--json", type=Path, help="file to write the results to")
     return parser
 

@@ -1,6 +1,8 @@
 """Evaluation: one confusion matrix over all pixels of all images, and what follows from it."""
 
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -36,19 +38,22 @@ class FaceParsingMetrics:
             raise ValueError(
                 f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)}; expected two of (B, H, W)"
             )
-        label, prediction = (values.to(self.confusion.device) for values in (label, prediction))
-        for name, values in (("label", label), ("prediction", prediction)):
-            self.check(name, values)
-        pairs = count_pairs_on_cpu if label.device.type == "cpu" else count_pairs
-        self.confusion += pairs(label, prediction, self.labels.num_classes)
+        counts = torch.zeros_like(self.confusion)
+        count = count_pairs_on_cpu if counts.device.type == "cpu" else count_pairs
+        maps = (in_parts(values.to(counts.device)) for values in (label, prediction))
+        for truth, predicted in zip(*maps, strict=True):
+            self.check("label", truth)
+            self.check("prediction", predicted)
+            counts += count(truth, predicted, self.labels.num_classes)
+        self.confusion += counts
         self.num_images += len(label) if label.ndim == 3 else 1
 
     def check(self, name: str, values: torch.Tensor) -> None:
         """Raise ValueError for a value that is no class; in a label, 255 is none and not counted."""
         K = self.labels.num_classes
-        if values.numel() and highest(values) >= K:
+        if values.numel() and beyond(values, K):
             values = values[values != IGNORE] if name == "label" else values
-            if len(values) and not 0 <= values.min() <= values.max() < K:
+            if values.numel() and beyond(values, K):
                 raise ValueError(
                     f"{name} values from {values.min()} to {values.max()}; {self.labels.title} has classes 0 to {K - 1}"
                 )
@@ -91,13 +96,17 @@ class FaceParsingMetrics:
         }
 
 
-def highest(values: torch.Tensor) -> int:
-    """The highest of some integers, a negative one counting as higher than all others."""
-    if values.device.type == "cpu":  # NumPy finds it in one pass: as an unsigned number a negative one is huge
-        array = values.numpy()
-        return int(array.view(f"u{array.itemsize}").max())
-    low, high = values.aminmax()
-    return int(torch.where(low < 0, torch.iinfo(values.dtype).max, high))
+def beyond(values: torch.Tensor, K: int) -> bool:
+    """Whether some are not from 0 to K - 1."""
+    low, high = torch.stack(values.aminmax()).tolist()
+    return low < 0 or high >= K
+
+
+def in_parts(maps: torch.Tensor) -> Sequence[torch.Tensor]:
+    """Class indices (..., W) in rows (n, W), on a CPU some at a time, to be checked and counted while in its cache."""
+    rows = maps.reshape(-1, maps.shape[-1])
+    on_cpu = rows.device.type == "cpu"
+    return rows.split(max(1, PIXELS_AT_ONCE // max(1, rows.shape[1]))) if on_cpu else [rows]
 
 
 def count_pairs(label: torch.Tensor, prediction: torch.Tensor, K: int) -> torch.Tensor:
@@ -109,15 +118,17 @@ def count_pairs(label: torch.Tensor, prediction: torch.Tensor, K: int) -> torch.
 def count_pairs_on_cpu(label: torch.Tensor, prediction: torch.Tensor, K: int) -> torch.Tensor:
     """The same by OpenCV, whose histogram of small integers is the quicker one."""
     width, size = label.shape[-1], TABLES * K * K
-    # Columns take turns with tables of their own: a processor waits when it adds to one number twice in a row.
-    of_column = K * K * (torch.arange(width, dtype=torch.int16) % TABLES)
-    histogram = np.zeros(size)
-    rows_at_once = max(1, PIXELS_AT_ONCE // max(1, width))
-    for rows in zip(*(m.reshape(-1, width).split(rows_at_once) for m in (label, prediction)), strict=True):
-        pairs = rows[1].to(torch.int16).add_(rows[0], alpha=K).add_(of_column)  # of a label of 255 beyond all tables
-        pairs = pairs.view(-1, max(width, math.gcd(pairs.numel(), 8192)))  # it is quicker at long rows
-        histogram += cv2.calcHist([pairs.numpy().view(np.uint16)], [0], None, [size], [0, size]).ravel()
-    return torch.from_numpy(histogram).view(TABLES, K, K).sum(0).long()
+    # A label of 255 goes beyond all tables.
+    pairs = prediction.to(torch.int16).add_(label, alpha=K).add_(tables_of_columns(width, K * K))
+    pairs = pairs.view(-1, max(width, math.gcd(pairs.numel(), 8192)))  # it is quicker at long rows
+    histogram = cv2.calcHist([pairs.numpy().view(np.uint16)], [0], None, [size], [0, size])
+    return torch.from_numpy(histogram.reshape(TABLES, K, K).sum(0).astype(np.int64))
+
+
+@lru_cache
+def tables_of_columns(width: int, size: int) -> torch.Tensor:
+    """Where the table of each column begins: they take turns, as a processor waits to add to one number again."""
+    return size * (torch.arange(width, dtype=torch.int16) % TABLES)
 
 
 def ratio(numerator: torch.Tensor, denominator: torch.Tensor) -> float | None:

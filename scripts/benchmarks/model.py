@@ -31,16 +31,21 @@ class Contestant:
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def contestants(args: argparse.Namespace, model: str, cuda_graphs: bool = False) -> dict[str, Contestant]:
-    """Both models with the same random weights, in eval mode."""
+def plain_contestant(args: argparse.Namespace, model: str) -> Contestant:
+    """The plain model with random weights, in eval mode."""
     torch.manual_seed(0)
     plain = PlainSegFace(model, CLASSES, HEADS[HEAD].warp)
     for name, weight in plain.named_parameters():
         if weight.ndim <= 1:  # a bias of zero would make much of the arithmetic one with zeros
             nn.init.normal_(weight, mean=float(name.endswith("weight")), std=0.1)
-    ours = load_weights(create_segface(model, HEAD, args.resolution, pretrained="none"), plain.state_dict())
-    precision = Precision(args.device, args.amp, args.channels_last)
     plain.to(args.device).eval()
+    return Contestant(plain, plain, plain_loss)
+
+
+def our_contestant(args: argparse.Namespace, model: str, cuda_graphs: bool = False) -> Contestant:
+    """The repository's model with random weights, in eval mode."""
+    precision = Precision(args.device, args.amp, args.channels_last)
+    ours = create_segface(model, HEAD, args.resolution, pretrained="none")
     ours.to(args.device, memory_format=precision.memory_format).eval()
     quick = compiled(ours, args.device, cuda_graphs) if args.compile else ours
 
@@ -48,39 +53,46 @@ def contestants(args: argparse.Namespace, model: str, cuda_graphs: bool = False)
         with precision.autocast():
             return quick(images.contiguous(memory_format=precision.memory_format))
 
-    return {
-        "plain": Contestant(plain, plain, plain_loss),
-        "ours": Contestant(ours, forward, lambda logits, labels: segface_loss(logits, labels)[0]),
-    }
+    return Contestant(ours, forward, lambda logits, labels: segface_loss(logits, labels)[0])
 
 
-def inference_calls(args: argparse.Namespace, model: str, batch: int) -> dict[str, Callable[[], torch.Tensor]]:
-    """The forward pass of each model without gradients, on one batch."""
-    images = torch.randn(batch, 3, args.resolution, args.resolution, device=args.device)
-    call = torch.inference_mode()(lambda contestant: contestant.forward(images))
-    both = contestants(args, model, cuda_graphs=batch == 1)
-    return {name: partial(call, contestant) for name, contestant in both.items()}
+def contestants(args: argparse.Namespace, model: str, cuda_graphs: bool = False) -> dict[str, Contestant]:
+    """Both models with the same weights."""
+    plain, ours = plain_contestant(args, model), our_contestant(args, model, cuda_graphs)
+    load_weights(ours.network, plain.network.state_dict())
+    return {"plain": plain, "ours": ours}
 
 
-def training_calls(args: argparse.Namespace, model: str, batch: int) -> dict[str, Callable[[], None]]:
-    """A training step of each model: forward, loss, backward and AdamW, on one batch."""
-    images = torch.randn(batch, 3, args.resolution, args.resolution, device=args.device)
-    labels = torch.randint(len(CLASSES), (batch, args.resolution, args.resolution), device=args.device)
+def inference_call(args: argparse.Namespace, contestant: Contestant, batch: int) -> Callable[[], torch.Tensor]:
+    """The forward pass without gradients, on a batch."""
+    images, _ = batch_of(args, batch)
+    return torch.inference_mode()(partial(contestant.forward, images))
 
-    def step(contestant: Contestant, optimizer: torch.optim.Optimizer) -> None:
+
+def training_call(args: argparse.Namespace, contestant: Contestant, batch: int) -> Callable[[], None]:
+    """A training step on a batch: forward, loss, backward and AdamW."""
+    images, labels = batch_of(args, batch)
+    parameters = contestant.network.train().parameters()
+    optimizer = torch.optim.AdamW(parameters, 1e-4, fused=args.device.type == "cuda")
+
+    def step() -> None:
         optimizer.zero_grad()
         contestant.loss(contestant.forward(images), labels).backward()
         optimizer.step()
 
-    calls = {}
-    for name, contestant in contestants(args, model).items():
-        parameters = contestant.network.train().parameters()
-        optimizer = torch.optim.AdamW(parameters, 1e-4, fused=args.device.type == "cuda")
-        calls[name] = partial(step, contestant, optimizer)
-    return calls
+    return step
 
 
-CALLS = {"forward": inference_calls, "training": training_calls}
+def batch_of(args: argparse.Namespace, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random images and labels, the same each time."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(size, 3, args.resolution, args.resolution, generator=generator)
+    labels = torch.randint(len(CLASSES), (size, args.resolution, args.resolution), generator=generator)
+    return images.to(args.device), labels.to(args.device)
+
+
+CONTESTANTS = {"plain": plain_contestant, "ours": our_contestant}
+CALLS = {"forward": inference_call, "training": training_call}
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -90,12 +102,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         header += ("difference", "same classes")
     for model in args.model:
         for batch in args.batch:
-            calls = CALLS[args.subject](args, model, batch)
+            both = contestants(args, model, cuda_graphs=args.subject == "forward" and batch == 1)
+            calls = {name: CALLS[args.subject](args, contestant, batch) for name, contestant in both.items()}
             result: dict[str, Any] = {"model": model, "batch": batch}
             if args.subject == "forward":
                 result |= agreement(calls["plain"](), calls["ours"]())
             times = in_turns(calls, args.repeat, args.device)
-            del calls
+            del both, calls
             memory = {name: peak_memory(args, model, batch, name) if args.memory else None for name in times}
             result |= {
                 "seconds": times,
@@ -151,11 +164,12 @@ def peak_memory(args: argparse.Namespace, model: str, batch: int, name: str) -> 
 
 
 def peak_memory_here(args: argparse.Namespace, model: str, batch: int, name: str) -> float:
+    """That of this process since now, with nothing but this one model."""
     args = argparse.Namespace(**{**vars(args), "compile": False})
     torch.set_flush_denormal(True)
     torch.set_num_threads(args.threads)
     before = peak_memory_gb(args.device) if args.device.type == "cpu" else 0
-    call = CALLS[args.subject](args, model, batch)[name]
+    call = CALLS[args.subject](args, CONTESTANTS[name](args, model), batch)
     reset_peak_memory(args.device)
     call()
     call()

@@ -2,9 +2,11 @@
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -34,23 +36,23 @@ class Traffic(TorchDispatchMode):
 
 
 def parts(model: SegFace, images: torch.Tensor) -> dict[str, Callable[[], Any]]:
-    """The parts of a forward pass, each with what the one before made."""
-    decoder = model.decoder
-    maps = model.encoder(images)
-    face = model.fusion(maps)
-    heights, width = [strip.shape[1] for strip in face], face[0].shape[2]
-    tokens = decoder.class_tokens.expand(len(images), -1, -1)
-    strips = [strip.flatten(1, 2) for strip in face]
-    positions = decoder.position_encoding(sum(heights), width).split([h * width for h in heights])
-    seen, updated = decoder.transformer(tokens, strips, positions)
-    updated = [strip.unflatten(1, (-1, width)) for strip in updated]
-    return {
-        "encoder": lambda: model.encoder(images),
-        "fusion": lambda: model.fusion(maps),
-        "transformer": lambda: decoder.transformer(tokens, strips, positions),
-        "mask head": lambda: decoder.mask_head(seen, updated),
-        "whole model": lambda: model(images),
+    """The parts of a forward pass, each to be called with what it gets there."""
+    modules = {
+        "encoder": model.encoder,
+        "fusion": model.fusion,
+        "transformer": model.decoder.transformer,
+        "mask head": model.decoder.mask_head,
     }
+    calls: dict[str, Callable[[], Any]] = {}
+
+    def remember(name: str, module: nn.Module, inputs: tuple) -> None:
+        calls[name] = partial(module, *inputs)
+
+    hooks = [module.register_forward_pre_hook(partial(remember, name)) for name, module in modules.items()]
+    model(images)
+    for hook in hooks:
+        hook.remove()
+    return calls | {"whole model": partial(model, images)}
 
 
 @torch.inference_mode()

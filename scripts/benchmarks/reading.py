@@ -10,8 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from datasets import FaceParsingDataset, SampleCache, create_dataset
 from scripts.benchmarks.timing import in_words, ratios, spread, table
 from utils.config import SettingsError
@@ -29,7 +27,6 @@ def samples_per_second(dataset: FaceParsingDataset, count: int, seconds: float) 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Measure a reader with and without caches, and print a table; ``ratio`` is to reading without one."""
-    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         caches = {
             "no cache": None,
