@@ -62,7 +62,8 @@ class TokensToFace(Attention):
         if torch.is_grad_enabled():  # the bias is the same at all positions: softmax does not see it, its gradient is 0
             weights = (scores + bias - (highest + bias).detach()).exp()
         else:
-            weights = scores.sub_(highest).exp_()
+            # By the power of 2: on a CPU the other takes twenty times as long where it comes to nearly nothing.
+            weights = scores.sub_(highest).mul_(math.log2(math.e)).exp2_()
         return linear(weights.to(f.dtype), f.mT), weights.sum(-1, keepdim=True), highest
 
     def conclude(self, looks: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> torch.Tensor:
