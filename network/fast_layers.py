@@ -1,10 +1,12 @@
-"""timm's layers of tokens with the matrix products of network/products.py: the same parameters, names and results."""
+"""timm's layers with the arithmetic of network/products.py: the same parameters, names and results."""
 
 import torch
 from timm.layers import GELU, Mlp
+from timm.models._efficientnet_blocks import ConvBnAct, DepthwiseSeparableConv, InvertedResidual
 from timm.models.convnext import ConvNeXtBlock
 from torch import nn
 
+from network.fast_convolutions import FastConvBnAct, FastDepthwiseSeparableConv, FastInvertedResidual
 from network.products import is_for_onednn, linear
 
 ROWS_AT_ONCE = 4096  # of an MLP in inference on a CPU: its hidden layer stays in the processor's cache
@@ -12,7 +14,14 @@ ROWS_AT_ONCE = 4096  # of an MLP in inference on a CPU: its hidden layer stays i
 
 def with_fast_layers(body: nn.Module) -> nn.Module:
     """Give the layers of a timm model, in place, the classes below. Returns the same ``body``."""
-    faster = {nn.Linear: FastLinear, Mlp: FastMlp, ConvNeXtBlock: FastConvNeXtBlock}
+    faster = {
+        nn.Linear: FastLinear,
+        Mlp: FastMlp,
+        ConvNeXtBlock: FastConvNeXtBlock,
+        ConvBnAct: FastConvBnAct,
+        DepthwiseSeparableConv: FastDepthwiseSeparableConv,
+        InvertedResidual: FastInvertedResidual,
+    }
     for module in body.modules():
         module.__class__ = faster.get(type(module), type(module))
     return body
