@@ -7,6 +7,9 @@ from PIL import Image
 
 from datasets import LABELS
 
+COUNTS = {"train": 3, "val": 2, "test": 2}  # images of the datasets that the tests of datasets/ share,
+SIDE = 64  # and their side
+
 # Part -> where it lies in a unit square: left, top, right, bottom.
 BOXES = {
     "hair": (0.15, 0.05, 0.85, 0.3),

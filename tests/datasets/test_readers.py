@@ -3,32 +3,14 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from drawn import PART_NAMES, draw_face, write_dataset
+from drawn import COUNTS, PART_NAMES, SIDE, draw_face
 from PIL import Image
+from spoilt import cut, resize, set_value
 from torch.utils.data import DataLoader
 
 from datasets import LABELS, DataError, create_dataset
 from datasets.helen import face_box
 from datasets.transforms import IMAGENET_MEAN, IMAGENET_STD, normalize
-
-COUNTS = {"train": 3, "val": 2, "test": 2}
-SIDE = 64
-
-
-@pytest.fixture(scope="module")
-def roots(tmp_path_factory):
-    data_path = tmp_path_factory.mktemp("data")
-    return {name: write_dataset(name, data_path, COUNTS, SIDE) for name in LABELS}
-
-
-@pytest.fixture
-def copy(roots, tmp_path):
-    """A copy of a drawn dataset, to break."""
-
-    def make(name):
-        return shutil.copytree(roots[name], tmp_path / name)
-
-    return make
 
 
 @pytest.mark.parametrize("split", COUNTS)
@@ -195,20 +177,6 @@ def celeb_mask(root):
     return root / MASKS / "00005_skin.png"
 
 
-def resize_file(path, side):
-    Image.open(path).resize((side, side)).save(path)
-
-
-def set_value(path, value):
-    label = np.array(Image.open(path))
-    label[0, 0] = value
-    Image.fromarray(label).save(path)
-
-
-def cut(path, share=0.5):
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-
-
 def drop_line(path, number):
     lines = path.read_text().splitlines()
     del lines[number]
@@ -245,7 +213,7 @@ FAULTS = {
     ),
     "celeb cut jpeg": (CELEB, lambda r: cut(r / "CelebA-HQ-img/5.jpg"), "5.jpg", "cannot be read"),
     "celeb cut png": (CELEB, lambda r: cut(celeb_mask(r)), "00005_skin.png", "cannot be read"),
-    "celeb mask size": (CELEB, lambda r: resize_file(celeb_mask(r), 30), "00005_skin.png", "30 x 30"),
+    "celeb mask size": (CELEB, lambda r: resize(celeb_mask(r), 30), "00005_skin.png", "30 x 30"),
     "lapa no split": ("lapa", lambda r: shutil.rmtree(r / "test"), "test", "no such folder"),
     "lapa no image": ("lapa", lambda r: (r / "test/images/0_0.jpg").unlink(), "0_0.jpg", "no such file"),
     "helen no image": ("helen", lambda r: (r / "test/test0_1_image.jpg").unlink(), "test0_1_image.jpg", "no such file"),
@@ -266,7 +234,7 @@ FAULTS = {
     ),
     "lapa empty landmarks": ("lapa", lambda r: (r / "test/landmarks/0_0.txt").write_text(""), "0_0.txt", "empty"),
     "lapa label value": ("lapa", lambda r: set_value(r / "test/labels/0_0.png", 11), "0_0.png", "label value 11"),
-    "lapa label size": ("lapa", lambda r: resize_file(r / "test/labels/0_0.png", 60), "0_0.png", "60 x 60"),
+    "lapa label size": ("lapa", lambda r: resize(r / "test/labels/0_0.png", 60), "0_0.png", "60 x 60"),
     "lapa cut jpeg": ("lapa", lambda r: cut(r / "test/images/0_0.jpg"), "0_0.jpg", "cannot be read"),
     "lapa empty png": ("lapa", lambda r: cut(r / "test/labels/0_0.png", 0), "0_0.png", "cannot be read"),
     "lapa no images": (
