@@ -14,7 +14,7 @@ from torch import nn
 from network.attention import Attention, FaceToTokens, TokensToFace
 from network.kept import Kept
 from network.products import linear
-from network.strips import instead, work_on
+from network.strips import in_strips, instead
 
 
 class PositionEncoding(nn.Module):
@@ -131,7 +131,7 @@ def tell_and_look(
         f = instead(f, tell(f, f + position)) if tell else f
         return f, *attention.look(f, f + position, *queries)
 
-    visits = [work_on(visit, *strip) for strip in zip(face, p, strict=True)]
+    visits = in_strips(visit, face, p)
     return [f for f, *_ in visits], attention.conclude([look for _, *look in visits])
 
 
@@ -156,7 +156,7 @@ class MaskHead(nn.Module):
 
         pixels = [16 * strip.shape[1] * strip.shape[2] for strip in f]
         if torch.is_grad_enabled() or len(f) == 1:
-            logits = torch.cat([work_on(draw, strip) for strip in f], -1)  # (B, K, 16 * H * W)
+            logits = torch.cat(in_strips(draw, f), -1)  # (B, K, 16 * H * W)
         else:  # each into its place, as fresh memory is slow
             logits = vectors.new_empty(*vectors.shape[:2], sum(pixels))
             for place, strip in zip(logits.split(pixels, -1), f, strict=True):

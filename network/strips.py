@@ -1,9 +1,11 @@
 """Work in strips of the face: on a CPU some rows at a time, so that what is made of them stays in its cache.
 
-In training a strip is computed once more for its gradients, so that what is made of it need not be remembered.
+In training the strips of a large face are computed once more for its gradients, so that what is made of them need not
+be remembered.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from network.products import is_for_onednn
 
 TOKENS_AT_ONCE = 2048
-FEW_TOKENS = 1024  # fewer are worked on in one go, where many small steps would take longer
+FEW_STRIPS = 4  # of a face that is small enough for remembering all of it
 
 
 def rows_at_once(face: torch.Tensor) -> int:
@@ -23,14 +25,14 @@ def rows_at_once(face: torch.Tensor) -> int:
 
 def one_by_one(finest: torch.Tensor) -> bool:
     """Whether the pictures of a batch with finest maps (B, C, H, W) go through the decoder one after the other."""
-    return len(finest) > 1 and finest[0, 0].numel() >= FEW_TOKENS and is_for_onednn(finest)
+    return len(finest) > 1 and finest[0, 0].numel() > TOKENS_AT_ONCE and is_for_onednn(finest)
 
 
-def work_on(function: Callable, strip: torch.Tensor, *others: Any) -> Any:
-    """``function(strip, *others)``, in training on a CPU without remembering what is in between."""
-    if torch.is_grad_enabled() and strip[..., 0].numel() >= FEW_TOKENS and is_for_onednn(strip):
-        return checkpoint(function, strip, *others, use_reentrant=False, preserve_rng_state=False)
-    return function(strip, *others)
+def in_strips(function: Callable, *strips: Sequence[torch.Tensor]) -> list[Any]:
+    """``function`` of each strip; of many in training on a CPU without remembering what is in between."""
+    forgetful = torch.is_grad_enabled() and len(strips[0]) > FEW_STRIPS and is_for_onednn(strips[0][0])
+    call = partial(checkpoint, function, use_reentrant=False, preserve_rng_state=False) if forgetful else function
+    return [call(*strip) for strip in zip(*strips, strict=True)]
 
 
 def instead(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
