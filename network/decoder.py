@@ -194,7 +194,10 @@ class FaceDecoder(nn.Module):
         self.mask_head = mask_head
 
     def forward(self, face: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Face tokens in strips (B, h, W, dim), H rows in all, to logits (B, K, 4H, 4W)."""
+        """Face tokens in strips (B, h, W, dim), H rows in all, to logits (B, K, 4H, 4W).
+
+        Without gradients on a CPU the strips change in place.
+        """
         heights = [strip.shape[1] for strip in face]
         B, _, W, _ = face[0].shape
         t0 = self.class_tokens.expand(B, -1, -1)  # (B, K, dim)

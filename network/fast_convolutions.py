@@ -10,7 +10,7 @@ from timm.layers import BatchNormAct2d
 from timm.models._efficientnet_blocks import ConvBnAct, DepthwiseSeparableConv, InvertedResidual
 from torch import nn
 
-from network.products import is_for_onednn
+from network.products import may_fuse
 
 ACTIVATIONS = {nn.Identity: "none", nn.ReLU: "relu", nn.Hardswish: "hardswish", nn.SiLU: "swish"}  # oneDNN's names
 
@@ -22,8 +22,7 @@ class FastBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         pairs = [(getattr(self, conv), getattr(self, norm)) for conv, norm in self.pairs]
-        may_fold = not self.training and not torch.is_grad_enabled() and is_for_onednn(x)
-        if not may_fold or not all(can_be_one(*pair) for pair in pairs):
+        if not may_fuse(self, x) or not all(can_be_one(*pair) for pair in pairs):
             return super().forward(x)
         y = x
         for pair in pairs[:-1]:

@@ -7,7 +7,7 @@ from timm.models.convnext import ConvNeXtBlock
 from torch import nn
 
 from network.fast_convolutions import FastConvBnAct, FastDepthwiseSeparableConv, FastInvertedResidual
-from network.products import is_for_onednn, linear
+from network.products import linear, may_fuse
 
 ROWS_AT_ONCE = 4096  # of an MLP in inference on a CPU: its hidden layer stays in the processor's cache
 
@@ -40,7 +40,7 @@ class FastMlp(Mlp):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         is_gelu = type(self.act) is GELU or (type(self.act) is nn.GELU and self.act.approximate == "none")
         is_plain = is_gelu and type(self.norm) is nn.Identity and type(self.fc1) is FastLinear
-        if self.training or torch.is_grad_enabled() or not is_plain or not is_for_onednn(x):
+        if not is_plain or not may_fuse(self, x):
             return super().forward(x)
         hidden = (linear(rows, self.fc1.weight, self.fc1.bias, "gelu") for rows in x.flatten(0, -2).split(ROWS_AT_ONCE))
         return torch.cat([self.fc2(rows) for rows in hidden]).unflatten(0, x.shape[:-1])
@@ -51,7 +51,7 @@ class FastConvNeXtBlock(ConvNeXtBlock):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         is_plain = self.gamma is not None and not self.use_conv_mlp
-        if self.training or torch.is_grad_enabled() or not is_plain or not is_for_onednn(x):
+        if not is_plain or not may_fuse(self, x):
             return super().forward(x)
         y = self.mlp(self.norm(self.conv_dw(x).permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
         return torch.addcmul(self.shortcut(x), y, self.gamma[:, None, None])

@@ -50,6 +50,11 @@ def is_for_onednn(x: torch.Tensor) -> bool:
     )
 
 
+def may_fuse(module: torch.nn.Module, x: torch.Tensor) -> bool:
+    """Whether a module may put operations on ``x`` together that oneDNN computes in one pass, without gradients."""
+    return not module.training and not torch.is_grad_enabled() and is_for_onednn(x)
+
+
 def by_onednn(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, activation: str, residual: torch.Tensor | None
 ) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """The benchmark runs and says what it measured; the speeds themselves are the machine's."""
 
 import json
+from argparse import Namespace
 from functools import partial
 
 import pytest
@@ -100,6 +101,22 @@ def test_model_is_measured_beside_the_plain_one(subject, command, capsys, tmp_pa
         if subject == "forward":
             assert result["difference"] < 1e-5
             assert result["same_classes"] == 1
+
+
+@pytest.mark.parametrize("name", ["plain", "ours"])
+def test_peak_memory_is_of_one_model_alone(name, monkeypatch):
+    built = []
+
+    def build(args, encoder, contestant):
+        built.append(contestant)
+        return model.Contestant(torch.nn.Identity(), torch.nn.Identity(), None)
+
+    monkeypatch.setattr(model, "CONTESTANTS", {n: partial(build, contestant=n) for n in model.CONTESTANTS})
+    for setting_of_the_process in ("torch.set_num_threads", "torch.set_flush_denormal"):
+        monkeypatch.setattr(setting_of_the_process, lambda _: None)
+    args = Namespace(subject="forward", device=torch.device("cpu"), resolution=64, threads=1)
+    assert model.peak_memory_here(args, "mobilenet", 1, name) >= 0
+    assert built == [name]
 
 
 def test_a_model_with_other_outputs_is_seen():

@@ -122,6 +122,16 @@ def test_a_device_without_opencv_counts_the_same():
     assert torch.equal(count_pairs(*arguments), count_pairs_on_cpu(*arguments))
 
 
+@pytest.mark.parametrize("value", [-1, 11, 255, 65536 + 3])
+def test_of_a_map_with_a_wrong_value_nothing_is_counted(value, monkeypatch):
+    monkeypatch.setattr("utils.metrics.PIXELS_AT_ONCE", 1000)
+    metrics, prediction = FaceParsingMetrics("helen"), torch.full((3, 100, 100), 4)
+    prediction[2, 99, 99] = value
+    with pytest.raises(ValueError, match="prediction values from"):
+        metrics.update(prediction, torch.full((3, 100, 100), 7))
+    assert metrics.confusion.sum() == metrics.num_images == 0
+
+
 def test_counts_of_parts_add_up(monkeypatch):
     monkeypatch.setattr("utils.metrics.PIXELS_AT_ONCE", 1000)
     metrics = FaceParsingMetrics("helen")
