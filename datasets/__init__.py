@@ -1,33 +1,31 @@
-"""Face-parsing datasets on disk."""
+"""Face-parsing datasets on disk.
 
-from pathlib import Path
+What is named here is imported when it is used, so that label tables can be had without PyTorch.
+"""
 
-from datasets.base import DataError, FaceParsingDataset
-from datasets.cache import SampleCache
-from datasets.celebamask_hq import CelebAMaskHQ
-from datasets.helen import Helen
-from datasets.labels import LABELS, canonical_name
-from datasets.lapa import LaPa
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-DATASETS = {"celebamask_hq": CelebAMaskHQ, "lapa": LaPa, "helen": Helen}
+if TYPE_CHECKING:
+    from datasets.base import FaceParsingDataset
+    from datasets.cache import SampleCache
+    from datasets.errors import DataError
+    from datasets.factory import DATASETS, create_dataset
+    from datasets.labels import LABELS
 
 __all__ = ["DATASETS", "LABELS", "DataError", "FaceParsingDataset", "SampleCache", "create_dataset"]
 
+MODULES = {
+    "DATASETS": "datasets.factory",
+    "LABELS": "datasets.labels",
+    "DataError": "datasets.errors",
+    "FaceParsingDataset": "datasets.base",
+    "SampleCache": "datasets.cache",
+    "create_dataset": "datasets.factory",
+}
 
-def create_dataset(
-    name: str,
-    root: str | Path,
-    split: str,
-    resolution: int,
-    augment: bool | None = None,
-    seed: int = 0,
-    cache: SampleCache | None = None,
-) -> FaceParsingDataset:
-    """A split of a dataset.
 
-    ``name`` is a key of ``LABELS``, ``root`` the dataset's own folder, ``split`` ``train``, ``val`` or ``test``,
-    ``resolution`` the side of its images in pixels. ``augment`` is by default on for ``train``; its draws come from
-    ``seed``. A ``cache`` keeps what is costly to make, and changes no sample. Raises ValueError for an unknown name or
-    split, and DataError for what is wrong on disk.
-    """
-    return DATASETS[canonical_name(name)](root, split, resolution, augment, seed, cache)
+def __getattr__(name: str) -> Any:
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(MODULES[name]), name)

@@ -13,14 +13,11 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from datasets.cache import Entry, SampleCache, Shelf, fetch
+from datasets.errors import DataError
 from datasets.labels import IGNORE, Labels
 from datasets.transforms import AffineRange, Face, affine, resize, to_tensors
 
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, zlib.error, Image.DecompressionBombError)
-
-
-class DataError(Exception):
-    """A dataset on disk is not as it should be; the message names the file, what was found and what to do."""
 
 
 def data_error(path: Path, found: str, expected: str, remedy: str) -> DataError:

@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from datasets import LABELS
 from datasets.arguments import count, dataset_name
-from datasets.base import DataError
 from datasets.drawing.layouts import WRITERS, Drawing, finish, write_picture
+from datasets.errors import DataError
 
 SETTINGS, UNFINISHED, DRAWN = "synthetic.json", "unfinished", "drawn"
 VERSION = 1  # of the drawing: to be raised when the same seed gives another picture

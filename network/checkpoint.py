@@ -9,9 +9,10 @@ import torch
 
 from network.backbones import BACKBONES, create_encoder
 from network.errors import ModelError, WeightsError, misfit, summary
-from network.files import read_file, replacing
+from network.files import read_file
 from network.naming import ENCODER, PUBLISHED_ENCODER, TABLES, State, from_published, to_published
 from network.segface import HEADS, SegFace
+from network.writing import replacing
 
 STATE_KEY = "state_dict_backbone"
 DDP_PREFIX = "module."

@@ -178,7 +178,7 @@ def as_linear(conv: nn.ConvTranspose2d) -> tuple[torch.Tensor, torch.Tensor]:
 
 def side_by_side(u: torch.Tensor) -> torch.Tensor:
     """Four values (B, H, W, 4, C) at each position, in reading order, to a map (B, 2H, 2W, C)."""
-    return u.unflatten(3, (2, 2)).transpose(2, 3).reshape(len(u), 2 * u.shape[1], 2 * u.shape[2], -1)
+    return u.unflatten(3, (2, 2)).transpose(2, 3).reshape(u.shape[0], 2 * u.shape[1], 2 * u.shape[2], -1)
 
 
 class FaceDecoder(nn.Module):

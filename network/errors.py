@@ -1,8 +1,12 @@
 """What can be wrong with the model or the weights that a user asks for."""
 
-from collections.abc import Collection, Mapping
+from __future__ import annotations
 
-import torch
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 class ModelError(ValueError):

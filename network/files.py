@@ -1,13 +1,11 @@
-"""Files of weights on disk: read without running what is in them, written whole or not at all."""
+"""Files of weights on disk, read without running what is in them."""
 
-import os
 import pickle
 import struct
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -55,18 +53,3 @@ def check_sums(path: Path) -> None:
             damaged = archive.testzip()
         if damaged:
             raise zipfile.BadZipFile(f"the checksum of its part {damaged} is wrong")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write in the place of ``path``: renamed onto it when complete, removed if anything fails before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -32,7 +32,7 @@ def linear(
     if weight.ndim == 2:
         y = F.linear(x, weight, bias)
     else:
-        y = x @ weight.mT if bias is None else torch.baddbmm(bias.expand(len(x), -1)[:, None], x, weight.mT)
+        y = x @ weight.mT if bias is None else torch.baddbmm(bias.expand(x.shape[0], -1)[:, None], x, weight.mT)
     return ACTIVATIONS[activation](y) if residual is None else y + residual
 
 

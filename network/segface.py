@@ -100,7 +100,7 @@ class SegFace(nn.Module):
             )
         if not self.warp:
             return
-        expected = (len(images), 5, 2)
+        expected = (images.shape[0], 5, 2)
         if landmarks is None or tuple(landmarks.shape) != expected:
             found = "none" if landmarks is None else f"the shape {tuple(landmarks.shape)}"
             raise ValueError(f"head {self.config['head']} warps the face and needs landmarks {expected}; found {found}")

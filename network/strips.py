@@ -25,7 +25,7 @@ def rows_at_once(face: torch.Tensor) -> int:
 
 def one_by_one(finest: torch.Tensor) -> bool:
     """Whether the pictures of a batch with finest maps (B, C, H, W) go through the decoder one after the other."""
-    return len(finest) > 1 and finest[0, 0].numel() > TOKENS_AT_ONCE and is_for_onednn(finest)
+    return is_for_onednn(finest) and len(finest) > 1 and finest[0, 0].numel() > TOKENS_AT_ONCE
 
 
 def in_strips(function: Callable, *strips: Sequence[torch.Tensor]) -> list[Any]:

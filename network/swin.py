@@ -100,7 +100,7 @@ class KeptBiasAttentionV2(WindowAttentionV2):
         scale = self.logit_scale.clamp(max=math.log(100)).exp()
         mask_and_bias = self.kept_bias.get(self, self.position_bias, [*self.cpb_mlp.parameters()])
         if mask is not None:
-            mask_and_bias = (mask_and_bias + mask[:, None]).repeat(len(x) // len(mask), 1, 1, 1)
+            mask_and_bias = (mask_and_bias + mask[:, None]).repeat(x.shape[0] // mask.shape[0], 1, 1, 1)
         q, k = F.normalize(q, dim=-1) * scale, F.normalize(k, dim=-1)
         drop = self.attn_drop.p if self.training else 0.0
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_and_bias, dropout_p=drop, scale=1.0)

@@ -10,7 +10,7 @@ import torch
 from datasets import LABELS, DataError
 from scripts import benchmark
 from scripts.benchmarks import model, parts, reading, timing
-from utils.config import SettingsError
+from utils.errors import SettingsError
 
 ROWS = ("no cache", "labels cached", "labels and samples cached")
 QUICK = ("--input_resolution", "32", "--samples", "4", "--seconds", "0", "--repeat", "3")

@@ -10,7 +10,7 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from network import BACKBONES, create_segface, load_weights
-from utils.config import SettingsError
+from utils.errors import SettingsError
 from utils.flags import train_parser
 from utils.losses import segface_loss
 from utils.precision import Precision, compiled, synchronise_batch_norm

@@ -12,8 +12,9 @@ import torch
 from network import SegFace
 from network.checkpoint import STATE_KEY, check_fit, config_of, extract_state
 from network.errors import WeightsError
-from network.files import read_file, replacing
-from utils.config import SettingsError
+from network.files import read_file
+from network.writing import replacing
+from utils.errors import SettingsError
 from utils.run_folder import BEST, BEST_EMA, LAST, PREVIOUS
 from utils.state import TrainingState
 

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 from datasets import DataError
 from network import ModelError
-from utils.config import SettingsError
-from utils.distributed import PeerError, RankError
+from utils.errors import PeerError, RankError, SettingsError
 
 EXPECTED = (
     DataError,

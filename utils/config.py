@@ -9,12 +9,9 @@ from pathlib import Path
 from datasets import LABELS, SampleCache
 from datasets.labels import dataset_root
 from network.backbones import TIMM_PREFIX
+from utils.errors import SettingsError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-class SettingsError(Exception):
-    """A flag or a setting that cannot be used; the message names it and says what to do."""
 
 
 @dataclass(frozen=True)

@@ -13,20 +13,12 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from utils.config import SettingsError
+from utils.errors import RankError, SettingsError
 from utils.rendezvous import fresh_store
 
 RANK_VARIABLES = (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"))
 TIMEOUT = timedelta(minutes=30)
 T = TypeVar("T")
-
-
-class RankError(SettingsError):
-    """A setting that cannot be used on this rank, whatever the others say of it."""
-
-
-class PeerError(Exception):
-    """Another rank cannot go on, so this one cannot either; its own message says why."""
 
 
 @dataclass(frozen=True)

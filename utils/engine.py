@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 from datasets import FaceParsingDataset
 from datasets.transforms import normalize
 from network import label_map
-from utils.distributed import PeerError, World, any_rank
+from utils.distributed import World, any_rank
+from utils.errors import PeerError
 from utils.logging import progress_bar
 from utils.metrics import FaceParsingMetrics
 from utils.precision import Precision

@@ -8,7 +8,7 @@ import torch
 from timm.layers import convert_sync_batchnorm
 from torch import nn
 
-from utils.config import SettingsError
+from utils.errors import SettingsError
 
 AMP_TYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

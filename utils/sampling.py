@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import Sampler
 
-from utils.config import SettingsError
+from utils.errors import SettingsError
 from utils.reproducibility import epoch_seed
 
 

@@ -12,7 +12,7 @@ from logging import Logger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.config import SettingsError
+from utils.errors import SettingsError
 
 if TYPE_CHECKING:
     from wandb import Run

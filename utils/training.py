@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from utils.checkpointing import Checkpoints
-from utils.distributed import PeerError, any_rank, gather_from_ranks, sum_over_ranks, sync_buffers
+from utils.distributed import any_rank, gather_from_ranks, sum_over_ranks, sync_buffers
 from utils.engine import Reader, evaluate, to_device
+from utils.errors import PeerError
 from utils.logging import progress_bar
 from utils.losses import segface_loss
 from utils.memory import peak_memory_gb, reset_peak_memory

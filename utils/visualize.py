@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.labels import IGNORE, Labels
-from network.files import replacing
+from network.writing import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from typing import Any
 
 from datasets import FaceParsingDataset, SampleCache, create_dataset
 from scripts.benchmarks.timing import in_words, ratios, spread, table
-from utils.config import SettingsError
+from utils.errors import SettingsError
 
 
 def samples_per_second(dataset: FaceParsingDataset, count: int, seconds: float) -> float:

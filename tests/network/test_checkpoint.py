@@ -9,7 +9,8 @@ from rebuilt import rebuilt_weights, released
 from network import HEADS, PUBLISHED, WeightsError, create_segface, load_weights, save_weights
 from network.checkpoint import HUB_REPOSITORY
 from network.errors import ModelError
-from network.files import read_file, replacing
+from network.files import read_file
+from network.writing import replacing
 
 
 def mobilenet(head="segface_celeb"):

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from datasets import DataError
 from utils import cli
-from utils.config import SettingsError
-from utils.distributed import RankError, distributed_world
+from utils.distributed import distributed_world
+from utils.errors import RankError, SettingsError
 from utils.logging import TqdmHandler, progress_bar
 
 

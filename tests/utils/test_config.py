@@ -4,7 +4,8 @@ import pytest
 
 from datasets import LABELS
 from utils import config
-from utils.config import SettingsError, complete, load_environment
+from utils.config import complete, load_environment
+from utils.errors import SettingsError
 from utils.flags import test_parser as parser_of_test
 from utils.flags import train_parser
 

@@ -16,7 +16,7 @@ from commands import REPOSITORY
 from PIL import Image
 from wandb.proto.wandb_internal_pb2 import Record
 
-from utils.config import SettingsError
+from utils.errors import SettingsError
 from utils.tracking import Tracker, create_tracker
 
 LOGGER = logging.getLogger("test of tracking")
