@@ -167,18 +167,32 @@ def check_fit(model: SegFace, state: State, expected: State, origin: str) -> Non
     if problems:
         raise WeightsError(
             f"{origin} does not fit model {model.config['model']} with head {model.config['head']}: "
-            f"{guess_contents(state)}\n{problems}"
+            f"{identify(state).in_words()}\n{problems}"
         )
 
 
-def guess_contents(state: State) -> str:
-    """A sentence that says which model and head a state dict seems to be of."""
+@dataclass(frozen=True)
+class Identity:
+    """What a state dict seems to be of: a model of BACKBONES or None, and the heads with its number of classes."""
+
+    model: str | None
+    heads: tuple[str, ...]
+    num_classes: int
+
+    def in_words(self) -> str:
+        model = f"model {self.model}" if self.model else "no model known here"
+        head = f"head {' or '.join(self.heads)}" if self.heads else "no head known here"
+        return f"it seems to hold {model} with {head} ({self.num_classes} class tokens)"
+
+
+def identify(state: State) -> Identity:
+    """Which model and heads a state dict, in either naming, seems to be of."""
     published = is_published(state)
     if "decoder.class_tokens" in state:
         classes = len(state["decoder.class_tokens"])
     else:
         classes = sum(key.endswith("_token.weight") for key in state)
-    heads = [name for name, head in HEADS.items() if len(head.class_names) == classes]
+    heads = tuple(name for name, head in HEADS.items() if len(head.class_names) == classes)
     prefix = PUBLISHED_ENCODER if published else ENCODER
     found = {(key, value.shape) for key, value in state.items() if key.startswith(prefix)}
     likeness = {}
@@ -191,6 +205,4 @@ def guess_contents(state: State) -> str:
         shapes = {(key, value.shape) for key, value in like.items()}
         likeness[name] = len(found & shapes) / len(found | shapes)
     best = max(likeness, key=likeness.__getitem__)
-    model = f"model {best}" if likeness[best] > 0.5 else "no model known here"
-    head = f"head {' or '.join(heads)}" if heads else "no head known here"
-    return f"it seems to hold {model} with {head} ({classes} class tokens)"
+    return Identity(best if likeness[best] > 0.5 else None, heads, classes)

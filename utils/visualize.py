@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from datasets.labels import IGNORE, Labels
 from network.writing import replacing
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 IGNORED = (255, 255, 255)  # the colour of pixels that count in no metric
 DPI = 100
 GREY = "#888888"
+LINE = 18  # pixels of a line of a small legend
+PIXELS_AT_ONCE = 2**18  # of an overlay: its memory stays small
 
 
 @dataclass(frozen=True)
@@ -81,41 +83,57 @@ def overlay(image: np.ndarray, label: np.ndarray, labels: Labels, opacity: float
     """
     if image.shape[:2] != label.shape:
         raise ValueError(f"image {image.shape} and label {label.shape}; expected the same height and width")
+    result = np.empty(image.shape, np.uint8)
+    rows = max(1, PIXELS_AT_ONCE // max(1, label.shape[1]))
+    for top in range(0, len(label), rows):
+        strip, above = slice(top, top + rows), max(0, top - 1)
+        part = label[strip]
+        edge = edges(label[above : top + rows])[top - above :]
+        alpha = np.where(edge, np.float32(1), np.float32(opacity)) * ((part != 0) & (part != IGNORE))
+        mixed = image[strip] + alpha[..., None] * (colourise(part, labels).astype(np.float32) - image[strip])
+        result[strip] = np.round(mixed, out=mixed)
+    return result
+
+
+def edges(label: np.ndarray) -> np.ndarray:
+    """Where a label map (H, W) differs from the pixel above or to the left, bool (H, W)."""
     edge = np.zeros(label.shape, bool)
     edge[1:] |= label[1:] != label[:-1]
     edge[:, 1:] |= label[:, 1:] != label[:, :-1]
-    alpha = np.where(edge, 1.0, opacity) * ((label != 0) & (label != IGNORE))
-    mixed = image + alpha[..., None] * (colourise(label, labels).astype(np.float32) - image)
-    return np.round(mixed).astype(np.uint8)
+    return edge
 
 
 def with_legend(picture: np.ndarray, labels: Labels, present: Iterable[int] | None = None) -> np.ndarray:
     """A picture, uint8 (H, W, 3), with the names and colours of the classes to its right: uint8 (H', W', 3).
 
-    ``present`` are the classes to name, all by default. A low picture gets a white margin below, so that the legend can
-    be read.
+    ``present`` are the classes to name, all by default. The legend grows with the picture; a low picture gets a white
+    margin below, so that it can be read.
     """
-    from matplotlib.figure import Figure
-
     present = range(labels.num_classes) if present is None else sorted(present)
-    if not present:
+    if not len(present):
         return picture
-    height = max(picture.shape[0], 17 * len(present) + 16)
-    figure = Figure(figsize=(1.3, height / DPI), dpi=DPI)
-    figure.legend(
-        handles=patches(labels, present),
-        loc="upper left",
-        bbox_to_anchor=(0, 1),
-        frameon=False,
-        fontsize=min(12, 0.5 * height / len(present)),
-        handlelength=1.2,
-        labelspacing=0.35,
-    )
-    strip = to_array(figure)
+    line = max(LINE, picture.shape[0] // 40)
+    strip = legend(labels, tuple(labels.names[k] for k in present), line)
+    height = max(picture.shape[0], strip.shape[0])
     canvas = np.full((height, picture.shape[1] + strip.shape[1], 3), 255, np.uint8)
     canvas[: picture.shape[0], : picture.shape[1]] = picture
-    canvas[:, picture.shape[1] :] = strip
+    canvas[: strip.shape[0], picture.shape[1] :] = strip
     return canvas
+
+
+def legend(labels: Labels, names: Iterable[str], line: int = LINE) -> np.ndarray:
+    """Colours and names of classes under each other, ``line`` pixels each: uint8 (H, W, 3), as wide as for all."""
+    font = ImageFont.load_default(0.7 * line)
+    widest = max(font.getlength(name) for name in labels.names)
+    picture = Image.new("RGB", (round(2.1 * line + widest), line * len(list(names)) + line // 2), "white")
+    draw = ImageDraw.Draw(picture)
+    for number, name in enumerate(names):
+        top = line // 4 + number * line
+        colour = labels.palette[labels.names.index(name)]
+        swatch = (0.4 * line, top + 0.12 * line, 1.4 * line, top + 0.88 * line)
+        draw.rectangle(swatch, fill=colour, outline=GREY, width=max(1, line // 20))
+        draw.text((1.7 * line, top + line / 2), name, "black", font, anchor="lm")
+    return np.asarray(picture)
 
 
 def patches(labels: Labels, classes: Iterable[int]) -> list:
