@@ -19,11 +19,12 @@ from network import PUBLISHED, create_segface, load_weights
 from network.checkpoint import config_of, resolve_source
 from network.files import read_file
 from utils import cli
-from utils.config import complete, load_environment, prepare_folder
+from utils.config import complete, load_environment
 from utils.distributed import distributed_world, one_rank_of_a_node_first
 from utils.engine import create_loader, evaluate
 from utils.errors import SettingsError
 from utils.flags import test_parser
+from utils.folders import prepare_folder
 from utils.logging import create_logger, write_json
 from utils.precision import Precision
 from utils.report import hardware, percent, score_table, sha256, versions

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,16 +56,6 @@ def load_environment() -> Environment:
         data_path=Path(data_path).expanduser() if data_path else None,
         log_path=Path(values.get("LOG_PATH") or "logs").expanduser(),
     )
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make the folder of a run, and see before any work that it can be written to. Raises SettingsError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise SettingsError(f"cannot write to {folder}: {error.strerror}. Set LOG_PATH to a folder of yours") from error
 
 
 PAPER = {"dataset": "celebamask_hq", "model": "swin_base", "input_resolution": 512}

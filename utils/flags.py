@@ -7,7 +7,7 @@ from datasets import LABELS
 from datasets.arguments import dataset_name
 from network import BACKBONES, HEADS, ModelError
 from network.backbones import check_model_name
-from network.segface import COARSEST_STRIDE
+from utils.arguments import not_negative, positive, resolution, share
 from utils.precision import AMP_TYPES
 
 
@@ -29,38 +29,10 @@ def epochs_of_schedule(text: str) -> tuple[int, ...]:
     return epochs
 
 
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
-
-
-def not_negative(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 0")
-    return number
-
-
 def finite(text: str) -> float:
     number = float(text)
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no finite number from 0 on")
-    return number
-
-
-def share(text: str) -> float:
-    number = float(text)
-    if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return number
-
-
-def resolution(text: str) -> int:
-    number = positive(text)
-    if number % COARSEST_STRIDE:
-        raise argparse.ArgumentTypeError(f"{text} is no multiple of {COARSEST_STRIDE}; published: 224, 256, 448, 512")
     return number
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from network.checkpoint import config_of, extract_state
 from network.errors import WeightsError
 from network.files import read_file
-from utils.config import prepare_folder
 from utils.errors import RankError, SettingsError
+from utils.folders import prepare_folder
 
 LAST, PREVIOUS, BEST, BEST_EMA = "last.pt", "previous.pt", "best.pt", "best_ema.pt"
 # What a file must hold, beside the weights, to go on from them, and to go on exactly.

@@ -69,4 +69,3 @@ def providers(device: str, available: list[str]) -> list[str]:
     if gpu not in available:
         raise SettingsError("--device cuda: this onnxruntime runs on a CPU alone; pip install onnxruntime-gpu")
     return [gpu, cpu]
-

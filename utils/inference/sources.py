@@ -1,0 +1,120 @@
+"""What ``--input`` names: pictures, folders of them, globs, videos, cameras; and the names of what is made of them."""
+
+import glob
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+PICTURES = {
+    ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
+    ".tga", ".tif", ".tiff", ".webp",
+}  # fmt: skip
+VIDEOS = {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
+MAGIC = "*?["
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture or video file, or a camera.
+
+    ``name`` is that of what is made of it, without suffix and relative to the folder of its kind.
+    """
+
+    path: Path
+    name: str
+    camera: int | None = None
+
+    @property
+    def is_video(self) -> bool:
+        return self.camera is not None or self.path.suffix.lower() in VIDEOS
+
+
+@dataclass(frozen=True)
+class Found:
+    """Sources in the order of the inputs, complaints about inputs that name nothing, and videos that lie in folders."""
+
+    sources: tuple[Source, ...]
+    problems: tuple[str, ...]
+    videos_left: int
+
+
+def find_sources(inputs: Iterable[str], output: Path) -> Found:
+    """Look for all that ``inputs`` name; what lies in the ``output`` folder is left out.
+
+    A folder stands for all pictures in it and its folders, but for hidden ones. Where two would get the same name, it
+    becomes longer: by the suffix, then by the folders that they lie in.
+    """
+    output = absolute(output)
+    found: dict[Path | int, Source] = {}
+    problems, videos_left = [], 0
+    for text in inputs:
+        path = Path(text).expanduser()
+        if text.isdecimal() and not path.exists():
+            found[int(text)] = Source(path, f"camera{text}", int(text))
+        elif path.is_dir():
+            files = files_in(absolute(path), output)
+            pictures = [file for file in files if file.suffix.lower() in PICTURES]
+            videos_left += sum(file.suffix.lower() in VIDEOS for file in files)
+            if not pictures:
+                problems.append(
+                    f"{text}: found a folder without pictures; expected some ({', '.join(sorted(PICTURES))})"
+                )
+            for file in pictures:
+                found.setdefault(file, Source(file, file.relative_to(absolute(path)).with_suffix("").as_posix()))
+        else:
+            files = [path] if path.exists() else globbed(path)
+            if not files:
+                problems.append(
+                    f"{text}: found no such file or folder; expected a picture, folder, glob, video or camera"
+                )
+            for file in map(absolute, files):
+                found.setdefault(file, Source(file, file.stem))
+    return Found(tuple(distinct(list(found.values()))), tuple(problems), videos_left)
+
+
+def absolute(path: Path) -> Path:
+    """Without ``..``, and with its symbolic links as they are."""
+    return Path(os.path.abspath(path))  # noqa: PTH100, as resolve() would follow the links
+
+
+def files_in(folder: Path, output: Path) -> list[Path]:
+    """All files in a folder and its folders, by name."""
+    files = []
+    for parent, folders, names in os.walk(folder):
+        kept = [name for name in folders if not name.startswith(".") and Path(parent, name) != output]
+        folders[:] = sorted(kept)
+        files += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
+    return files
+
+
+def globbed(pattern: Path) -> list[Path]:
+    """Files of a glob, ``**`` for any folders; none where it is no glob."""
+    if not any(character in str(pattern) for character in MAGIC):
+        return []
+    return [Path(path) for path in sorted(glob.glob(str(pattern), recursive=True)) if Path(path).is_file()]  # noqa: PTH207
+
+
+def distinct(sources: list[Source]) -> list[Source]:
+    """The sources with names of which no two are the same."""
+    levels = dict.fromkeys(range(len(sources)), 0)
+    while True:
+        names = {index: longer(source, levels[index]) for index, source in enumerate(sources)}
+        groups = defaultdict(list)
+        for index, name in names.items():
+            groups[name, sources[index].is_video].append(index)
+        clashing = [index for group in groups.values() if len(group) > 1 for index in group]
+        if not clashing:
+            return [replace(source, name=names[index]) for index, source in enumerate(sources)]
+        for index in clashing:
+            levels[index] += 1
+
+
+def longer(source: Source, level: int) -> str:
+    """The name of a source, from the first level on with its suffix, and from the second with that many folders."""
+    if level == 0 or source.camera is not None:
+        return source.name
+    name = f"{source.name}{source.path.suffix}"
+    root = source.path.as_posix().removesuffix(name).strip("/").split("/")
+    return "/".join([*root[max(0, len(root) - level + 1) :], name]) if level > 1 else name
