@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 
+import cv2
 from PIL import Image
 
 from utils import cli
@@ -31,6 +32,7 @@ from utils.parser import FaceParser
 def main() -> None:
     args = predict_parser(__doc__).parse_args()
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as many pixels are an error all the same
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # what it warns of is reported here
 
     # What there is to do
     found = find_sources(args.input, args.output)
@@ -49,7 +51,8 @@ def main() -> None:
         prepare_folder(args.output, "Choose another --output")
         parser = FaceParser.from_pretrained(
             args.weights, args.device, args.detect and landmarks is None, args.detector, args.min_score,
-            args.batch_size, args.label_order, amp=args.amp, dataset=args.dataset, model=args.model, resolution=args.input_resolution,
+            args.batch_size, args.label_order, amp=args.amp, dataset=args.dataset, model=args.model,
+            resolution=args.input_resolution,
         )  # fmt: skip
         check_model(parser, args)
         report.notice(f"{args.weights}: {parser.model.description}")
@@ -92,7 +95,7 @@ def check_model(parser: FaceParser, args) -> None:
         names = ", ".join(parser.table.names)
         raise SettingsError(f"--classes {','.join(unknown)}: {parser.table.title} has the classes {names}")
     if args.probs and not parser.model.gives_logits:
-        raise SettingsError(f"--probs: {args.weights} gives label maps; export it with --output_kind logits")
+        raise SettingsError(f"--probs: {args.weights} gives label maps; export it with --output_type logits")
     if args.landmarks and not args.detect and not parser.model.wants_landmarks:
         raise SettingsError("--landmarks: this model needs none; with --detect they say which faces to crop")
 
@@ -110,8 +113,8 @@ def missing(sources: tuple[Source, ...], outputs: Outputs, skip_existing: bool) 
     if there:
         shown = ", ".join(there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
         raise SettingsError(
-            f"{shown} would be overwritten; pass --skip_existing to make what is missing, --overwrite to make all anew, "
-            "or another --output"
+            f"{shown} would be overwritten; pass --skip_existing to make what is missing, --overwrite to make all "
+            "anew, or another --output"
         )
     return list(sources)
 

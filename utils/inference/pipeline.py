@@ -40,7 +40,7 @@ class Report:
         sys.stderr.write(f"{text}\n")
 
     def failed(self, source: Source, error: Exception) -> None:
-        """Keep the message of what is wrong with a picture; a full disk is raised, as it would stop the next one too."""
+        """Keep the message of what is wrong with a picture; a full disk, which would stop all others, is raised."""
         if isinstance(error, OSError) and error.errno in FULL:
             raise error
         if isinstance(error, MemoryError | cv2.error) and not isinstance(error, DataError):

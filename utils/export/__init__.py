@@ -1,0 +1,1 @@
+"""A SegFace as an ONNX file."""
