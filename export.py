@@ -14,7 +14,7 @@ from pathlib import Path
 from utils import cli
 from utils.errors import SettingsError
 from utils.export.flags import export_parser
-from utils.export.int8 import CAN_BE_INT8, calibration_images, quantize
+from utils.export.int8 import CAN_BE_INT8, calibration_images, quantize, split
 from utils.export.onnx_export import to_onnx
 from utils.export.parity import compare, test_images
 from utils.folders import prepare_folder
@@ -47,10 +47,11 @@ def main() -> None:
         parity.check()
 
         if args.int8:
-            pictures = calibration_images(args.calibration, args.output.parent, model.resolution)
+            pictures, others = split(calibration_images(args.calibration, model.resolution))
             path = quantize(path, Path(folder) / "int8.onnx", pictures, model.wants_landmarks, exported.takes_floats)
-            parity = compare(model, OnnxModel(path, "cpu"), pictures)
-            print(f"int8 beside PyTorch on the {len(pictures)} pictures of the calibration, {parity.in_words()}")
+            parity = compare(model, OnnxModel(path, "cpu"), others)
+            seen = "which the calibration did not see" if others is not pictures else "those of the calibration"
+            print(f"int8 beside PyTorch on {len(others)} pictures, {seen}: {parity.in_words()}")
         path.replace(args.output)
     print(f"wrote {args.output}, {args.output.stat().st_size / 1e6:.1f} MB")
 

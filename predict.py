@@ -26,6 +26,7 @@ from utils.inference.pipeline import Report, parse_pictures
 from utils.inference.sources import Source, find_sources
 from utils.inference.video import Window
 from utils.inference.video_pipeline import VideoOptions, parse_video, video_paths
+from utils.memory import keep_freed_memory
 from utils.parser import FaceParser
 
 
@@ -33,6 +34,7 @@ def main() -> None:
     args = predict_parser(__doc__).parse_args()
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as many pixels are an error all the same
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # what it warns of is reported here
+    keep_freed_memory()
 
     # What there is to do
     found = find_sources(args.input, args.output)

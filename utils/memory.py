@@ -1,22 +1,30 @@
-"""How much memory a run has needed, and keeping what it has."""
+"""How much memory a run has needed, and keeping what it has. Needs no PyTorch on a CPU."""
+
+from __future__ import annotations
 
 import ctypes
 import resource
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def reset_peak_memory(device: torch.device) -> None:
     """Measure the peak of a GPU from now on. That of a process on a CPU is of its whole life."""
     if device.type == "cuda":
+        import torch
+
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory_gb(device: torch.device) -> float:
     """The most that tensors took on a GPU, or this process on a CPU, in GB of 10**9 bytes."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.max_memory_allocated(device) / 1e9
     status = Path("/proc/self/status")
     if status.is_file():  # Linux: what getrusage tells there includes the peak of the process that started this one

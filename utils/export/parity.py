@@ -36,7 +36,7 @@ class Parity:
     def in_words(self) -> str:
         if self.difference is None:
             return f"same class at {self.agreement:.4%} of the pixels"
-        of = f"{self.difference:.1e} (allowed {self.allowed:.1e}, logits up to {self.largest:.0f})"
+        of = f"{self.difference:.1e} (logits up to {self.largest:.0f})"
         return f"largest difference of a logit {of}, same class at {self.agreement:.4%} of the pixels"
 
     def check(self) -> None:
@@ -44,8 +44,8 @@ class Parity:
         far = self.difference is not None and not self.difference <= self.allowed
         if far or not self.agreement >= LEAST_AGREEMENT:
             raise ParityError(
-                f"the exported file does not compute what PyTorch does: {self.in_words()}; expected "
-                f"{LEAST_AGREEMENT:.1%}. It was not kept"
+                f"the exported file does not compute what PyTorch does: {self.in_words()}; expected at "
+                f"most {self.allowed:.1e} and at least {LEAST_AGREEMENT:.1%}. It was not kept"
             )
 
 

@@ -10,6 +10,7 @@ from datasets.labels import LABELS
 from utils.errors import SettingsError
 
 METADATA_KEY = "segface"
+FLAGS = {"resolution": "input_resolution"}  # where a flag is not called as the option
 
 
 class OnnxModel:
@@ -18,7 +19,7 @@ class OnnxModel:
     def __init__(self, source: str | Path, device: str = "auto", threads: int = 0, **others: object) -> None:
         refused = [name for name, value in others.items() if value not in (None, "off")]
         if refused:
-            flags = ", ".join(f"--{name}" for name in refused)
+            flags = ", ".join("--" + FLAGS.get(name, name) for name in refused)
             raise SettingsError(f"{source} is an ONNX file, in which all is fixed; leave out {flags}")
         try:
             import onnxruntime

@@ -40,13 +40,13 @@ class Found:
     videos_left: int
 
 
-def find_sources(inputs: Iterable[str], output: Path) -> Found:
+def find_sources(inputs: Iterable[str], output: Path | None = None) -> Found:
     """Look for all that ``inputs`` name; what lies in the ``output`` folder is left out.
 
     A folder stands for all pictures in it and its folders, but for hidden ones. Where two would get the same name, it
     becomes longer: by the suffix, then by the folders that they lie in.
     """
-    output = absolute(output)
+    output = absolute(output) if output else None
     found: dict[Path | int, Source] = {}
     problems, videos_left = [], 0
     for text in inputs:
@@ -79,7 +79,7 @@ def absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100, as resolve() would follow the links
 
 
-def files_in(folder: Path, output: Path) -> list[Path]:
+def files_in(folder: Path, output: Path | None) -> list[Path]:
     """All files in a folder and its folders, by name."""
     files = []
     for parent, folders, names in os.walk(folder):

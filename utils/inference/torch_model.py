@@ -36,6 +36,7 @@ class TorchModel:
         model: str | None = None,
         resolution: int | None = None,
     ) -> None:
+        torch.set_flush_denormal(True)  # windows of padding alone would take a CPU three times as long
         self.device = choose_device(device)
         self.precision = Precision(self.device, amp)
         path = resolve_source(source)
