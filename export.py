@@ -16,7 +16,7 @@ from utils.errors import SettingsError
 from utils.export.flags import export_parser
 from utils.export.int8 import CAN_BE_INT8, calibration_images, quantize, split
 from utils.export.onnx_export import to_onnx
-from utils.export.parity import compare, test_images
+from utils.export.parity import compare, sample_images
 from utils.folders import prepare_folder
 from utils.inference.onnx_model import OnnxModel
 from utils.inference.torch_model import TorchModel
@@ -42,7 +42,7 @@ def main() -> None:
         path = Path(folder) / "model.onnx"
         to_onnx(model, path, args.input_type, args.output_type, source=str(args.weights))
         exported = OnnxModel(path, "cpu")
-        parity = compare(model, exported, test_images(model.resolution))
+        parity = compare(model, exported, sample_images(model.resolution))
         print(f"onnxruntime beside PyTorch, {parity.in_words()}")
         parity.check()
 

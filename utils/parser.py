@@ -210,7 +210,7 @@ class FaceParser:
             images, landmarks = (np.stack([getattr(crop, key) for crop in batch]) for key in ("image", "landmarks"))
             found.append(self.model.logits(images, landmarks))
         ends = np.cumsum([len(picture.crops) for picture in pictures])
-        return np.split(np.concatenate(found), ends[:-1])
+        return np.split(np.concatenate(found), ends)[: len(pictures)]
 
     def conclude(self, picture: Prepared, logits: np.ndarray) -> Parsing:
         """The parsing of a picture from the logits (N, K, R, R) of its crops."""

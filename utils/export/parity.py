@@ -49,7 +49,7 @@ class Parity:
             )
 
 
-def test_images(side: int) -> np.ndarray:
+def sample_images(side: int) -> np.ndarray:
     """Random and drawn pictures, uint8 (5, side, side, 3)."""
     generator = np.random.default_rng(0)
     noise = generator.integers(0, 256, (2, side, side, 3), np.uint8)
