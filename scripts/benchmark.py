@@ -7,6 +7,7 @@ python -m scripts.benchmark reading --dataset celebamask_hq --root data/CelebAMa
 python -m scripts.benchmark evaluation --root data/CelebAMask-HQ --model mobilenet
 python -m scripts.benchmark metric
 python -m scripts.benchmark parts --model mobilenet
+python -m scripts.benchmark onnx --model mobilenet
 
 What is compared takes turns in one process, so that a change of the machine's speed meets all of it; ratios are of
 each round. Weights are random, biases are not zero, and denormal numbers are flushed to zero.
@@ -20,7 +21,7 @@ import torch
 
 from datasets.arguments import dataset_name
 from network import BACKBONES
-from scripts.benchmarks import evaluation, metric, model, parts, reading
+from scripts.benchmarks import evaluation, exported, metric, model, parts, reading
 from scripts.benchmarks.timing import machine
 from utils import cli
 from utils.flags import not_negative, positive, resolution
@@ -43,6 +44,14 @@ def command_line() -> argparse.ArgumentParser:
         add("--compile", action="store_true", help="torch.compile for ours")
         add("--channels_last", action="store_true", help="weights and images of ours in that layout")
         add("--memory", action=argparse.BooleanOptionalAction, default=True, help="measure the peak memory, too")
+
+    command = commands.add_parser("onnx", help="the exported model by onnxruntime beside PyTorch")
+    command.set_defaults(measure=exported.measure)
+    of_model(command, several=False)
+    add = command.add_argument
+    add("--weights", help="a checkpoint (default: random weights of --model)")
+    add("--batch", type=positive, default=1, help="images at once (1)")
+    add("--repeat", type=positive, default=7, help="rounds (7)")
 
     command = commands.add_parser("parts", help="arithmetic and memory traffic of the model's parts")
     command.set_defaults(measure=parts.measure)

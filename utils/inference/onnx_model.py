@@ -29,6 +29,7 @@ class OnnxModel:
             raise FileNotFoundError(f"no ONNX file at {source}; export.py makes one of any weights")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads  # 0: all cores
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others want the cores, too
         options.log_severity_level = 3  # errors
         available = onnxruntime.get_available_providers()
         try:
