@@ -24,6 +24,10 @@ from utils.inference.torch_model import TorchModel
 
 def main() -> None:
     args = export_parser(__doc__).parse_args()
+    if args.output.is_dir():
+        raise SettingsError(f"--output {args.output} is a folder; name a file in it")
+    if args.calibration and not args.int8:
+        raise SettingsError("--calibration is for --int8; pass both")
     if args.output.exists() and not args.overwrite:
         raise SettingsError(f"{args.output} is there; pass --overwrite, or another --output")
     if args.int8 and not args.calibration:

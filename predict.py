@@ -9,6 +9,7 @@ legend. A video becomes videos/NAME.mp4. A file that cannot be parsed is told of
 an ONNX file PyTorch is not needed.
 """
 
+import signal
 import sys
 import time
 import warnings
@@ -44,7 +45,7 @@ def main() -> None:
     outputs = Outputs(args.output, args.classes, args.json, args.probs, args.overwrite)
     videos = [source for source in found.sources if source.is_video]
     check_flags(args, videos)
-    sources = missing(found.sources, outputs, args.skip_existing)
+    sources = missing(found.sources, outputs, args.skip_existing, args.frames)
     landmarks = LandmarkFile(args.landmarks) if args.landmarks else None
     window = Window("SegFace") if args.show else None
 
@@ -102,10 +103,11 @@ def check_model(parser: FaceParser, args) -> None:
         raise SettingsError("--landmarks: this model needs none; with --detect they say which faces to crop")
 
 
-def missing(sources: tuple[Source, ...], outputs: Outputs, skip_existing: bool) -> list[Source]:
+def missing(sources: tuple[Source, ...], outputs: Outputs, skip_existing: bool, frames: bool) -> list[Source]:
     """The sources whose results are not there. Without ``skip_existing`` SettingsError is raised for those that are."""
     paths = {
-        source: video_paths(outputs, source) if source.is_video else outputs.paths(source.name) for source in sources
+        source: video_paths(outputs, source, frames) if source.is_video else outputs.paths(source.name)
+        for source in sources
     }
     if outputs.overwrite:
         return list(sources)
@@ -122,4 +124,5 @@ def missing(sources: tuple[Source, ...], outputs: Outputs, skip_existing: bool) 
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: nothing half is left
     cli.run(main)

@@ -23,7 +23,7 @@ from utils.export import int8, onnx_export
 from utils.export.onnx_export import to_onnx
 from utils.export.parity import Parity, ParityError, compare, sample_images
 from utils.inference.crops import CANONICAL
-from utils.inference.onnx_model import OnnxModel
+from utils.inference.onnx_model import OnnxModel, providers
 from utils.inference.torch_model import TorchModel
 from utils.parser import FaceParser
 
@@ -145,6 +145,26 @@ def test_predict_runs_the_file_without_pytorch(exported, model, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("wrong", [{"resolution": 96}, {"dataset": "lapa"}, {"output": "labels"}])
+def test_metadata_that_do_not_fit_are_told_of(exported, tmp_path, wrong):
+    content = onnx.load(exported / "logits.onnx")
+    told = json.loads(content.metadata_props[0].value) | wrong
+    onnx.helper.set_model_props(content, {"segface": json.dumps(told)})
+    onnx.save(content, tmp_path / "m.onnx")
+    with pytest.raises(DataError, match="export it again"):
+        OnnxModel(tmp_path / "m.onnx", "cpu")
+
+
+@pytest.mark.slow
+def test_devices_of_a_file(exported):
+    with pytest.raises(SettingsError, match="auto, cpu or cuda"):
+        OnnxModel(exported / "logits.onnx", "mps")
+    with pytest.raises(SettingsError, match="onnxruntime-gpu"):
+        providers("cuda", ["CPUExecutionProvider"])
+    assert providers("auto", ["CUDAExecutionProvider", "CPUExecutionProvider"])[0] == "CUDAExecutionProvider"
+
+
+@pytest.mark.slow
 def test_command_checks_and_writes(weights, tmp_path, monkeypatch, capsys):
     code, printed = call(monkeypatch, capsys, "--weights", weights, "--output", tmp_path / "new" / "m.onnx")
     assert code == 0, printed
@@ -216,6 +236,7 @@ def test_flags_that_cannot_be(weights, tmp_path, monkeypatch, capsys):
         (("--weights", weights, "--int8"), "--calibration"),
         (("--weights", swin, "--int8", "--calibration", tmp_path), "--int8 is for mobilenet"),
         (("--weights", tmp_path / "none.pt"), "no weights at"),
+        (("--weights", weights, "--calibration", tmp_path), "--calibration is for --int8"),
     ):
         code, printed = call(monkeypatch, capsys, *flags, "--output", tmp_path / "m.onnx")
         assert code == 1
@@ -234,7 +255,9 @@ def test_files_that_are_no_segface(tmp_path):
     other = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
     graph = onnx.helper.make_graph([node], "other", [value], [other])
     content = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
-    for about in ({}, {"segface": "{"}, {"segface": '{"dataset": "cats"}'}, {"segface": "[]"}):
+    fitting = json.dumps({"dataset": "lapa", "resolution": 64, "output": "logits", "model": "mobilenet"})
+    told = ("{", '{"dataset": "cats"}', "[]", fitting, fitting.replace("64", "-64"), fitting.replace("64", "0"))
+    for about in ({}, *({"segface": text} for text in told)):
         onnx.helper.set_model_props(content, about)
         onnx.save(content, tmp_path / "other.onnx")
         with pytest.raises(DataError, match=r"no SegFace of export\.py"):

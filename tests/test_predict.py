@@ -1,6 +1,7 @@
 """predict.py as its users call it, on painted pictures and a model of their colours."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -170,6 +171,7 @@ def test_a_full_disk_ends_it_and_keeps_what_is_written(run, pictures, tmp_path, 
     ("flags", "message"),
     [
         (["--classes", "hair,beard"], "beard"),
+        (["--classes", "{a}"], "{a}"),
         (["--landmarks", "none.json"], "none.json"),
         (["--detector", "yunet.onnx"], "--detect"),
         (["--smooth", "0.5"], "--input names none"),
@@ -203,7 +205,17 @@ def test_landmarks_of_a_file(run, pictures, tmp_path):
     assert "this model needs none" in printed
 
 
-@pytest.mark.parametrize("content", ["[1]", "{", '{"a.png": [[1, 2]]}', '{"a.png": "x"}', '{"a.png": [[NaN, 1]]}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[1]",
+        "{",
+        '{"a.png": [[1' + "0" * 400 + ", 1]]}",
+        '{"a.png": [[1, 2]]}',
+        '{"a.png": "x"}',
+        '{"a.png": [[NaN, 1]]}',
+    ],
+)
 def test_damaged_landmark_files(run, pictures, tmp_path, content):
     (tmp_path / "l.json").write_text(content)
     code, printed = run("--input", pictures / "a.png", "--landmarks", tmp_path / "l.json")
@@ -274,6 +286,42 @@ def test_video_keeps_rate_size_and_number_of_frames(run, tmp_path):
     code, printed = run("--input", tmp_path / "clip.mp4")
     assert code == 1
     assert "would be overwritten" in printed
+
+
+def test_frames_of_an_interrupted_run_are_made_anew(run, tmp_path):
+    """They stayed as they were, and a finished video without them counted as done."""
+    write_video(tmp_path / "clip.mp4", [painted(face_map(64)) for _ in range(3)], 10)
+    old = tmp_path / "out" / "labels" / "clip" / "000001.png"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"old")
+    code, printed = run("--input", tmp_path / "clip.mp4", "--frames")
+    assert code == 1
+    assert "would be overwritten" in printed
+    assert run("--input", tmp_path / "clip.mp4", "--frames", "--skip_existing")[0] == 0
+    assert label_map(old).shape == (64, 64)
+    code, printed = run("--input", tmp_path / "clip.mp4", "--frames", "--json", "--skip_existing")
+    assert code == 0
+    assert len(files(tmp_path / "out" / "json" / "clip")) == 3
+    assert "1 had all" in run("--input", tmp_path / "clip.mp4", "--frames", "--json", "--skip_existing")[1]
+
+
+def test_names_of_any_length_and_encoding(run, pictures, tmp_path):
+    long = pictures / ("n" * 245 + ".png")
+    (pictures / "a.png").rename(long)
+    odd = os.fsdecode(b"caf\xe9.png")
+    Image.fromarray(painted(face_map(64))).save(pictures / "x.png")
+    (pictures / "x.png").rename(pictures / odd)
+    code, printed = run("--input", long, pictures / odd, "--json")
+    assert code == 0, printed
+    assert (tmp_path / "out" / "json" / f"{odd[:-4]}.json").is_file()
+
+
+def test_overlays_of_pictures_that_are_too_wide_for_jpeg(run, tmp_path):
+    Image.new("RGB", (66000, 8)).save(tmp_path / "wide.png")
+    code, printed = run("--input", tmp_path / "wide.png")
+    assert code == 0, printed
+    assert label_map(tmp_path / "out" / "labels" / "wide.png").shape == (8, 66000)
+    assert Image.open(tmp_path / "out" / "overlays" / "wide.jpg").width == 65500
 
 
 def test_video_that_cannot_be_read(run, tmp_path):

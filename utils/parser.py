@@ -16,6 +16,8 @@ from PIL import Image
 
 from datasets.label_orders import conversion, in_order
 from datasets.labels import Labels
+from network.errors import ModelError
+from utils.errors import SettingsError
 from utils.inference.crops import Crop, Face, aligned, compose, probabilities, whole
 from utils.inference.detection import MIN_SCORE, Detector, YuNet, fetch_detector
 from utils.inference.models import Model, open_model
@@ -137,7 +139,10 @@ class FaceParser:
         self.model = model
         self.detector = detector
         self.batch_size = batch_size
-        self.table = model.labels if label_order is None else in_order(model.labels, label_order)
+        try:
+            self.table = model.labels if label_order is None else in_order(model.labels, label_order)
+        except ValueError as error:
+            raise SettingsError(f"--label_order: {error}") from error
         self.label_order = label_order
 
     @classmethod
@@ -180,6 +185,8 @@ class FaceParser:
             if landmarks is not None or faces is not None:
                 raise ValueError("landmarks and faces are those of one picture; pass pictures with them one by one")
             return self.parse([self.prepare(as_rgb(image)) for image in images])
+        if landmarks is not None and faces is not None:
+            raise ValueError("landmarks are of the whole picture, and faces of crops; pass one of them")
         given = None if faces is None else [Face(to_points(points)) for points in faces]
         points = None if landmarks is None else to_points(landmarks)
         return self.parse([self.prepare(as_rgb(images), points, given)])[0]
@@ -208,7 +215,10 @@ class FaceParser:
         for start in range(0, len(crops), self.batch_size):
             batch = crops[start : start + self.batch_size]
             images, landmarks = (np.stack([getattr(crop, key) for crop in batch]) for key in ("image", "landmarks"))
-            found.append(self.model.logits(images, landmarks))
+            logits = self.model.logits(images, landmarks)
+            if not np.isfinite(logits.sum()):
+                raise ModelError(f"{self.model.description} gives logits that are not finite; its weights are spoilt")
+            found.append(logits)
         ends = np.cumsum([len(picture.crops) for picture in pictures])
         return np.split(np.concatenate(found), ends)[: len(pictures)]
 

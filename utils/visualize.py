@@ -112,7 +112,7 @@ def with_legend(picture: np.ndarray, labels: Labels, present: Iterable[int] | No
     present = range(labels.num_classes) if present is None else sorted(present)
     if not len(present):
         return picture
-    line = max(LINE, picture.shape[0] // 40)
+    line = max(LINE, min(picture.shape[:2]) // 40)
     strip = legend(labels, tuple(labels.names[k] for k in present), line)
     height = max(picture.shape[0], strip.shape[0])
     canvas = np.full((height, picture.shape[1] + strip.shape[1], 3), 255, np.uint8)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from datasets import LABELS
 from datasets.label_orders import ORDERS
-from network import create_segface, save_weights
+from network import ModelError, create_segface, save_weights
 from network.checkpoint import PUBLISHED
 from utils.errors import SettingsError
 from utils.inference.crops import CANONICAL
@@ -121,6 +121,27 @@ def test_landmarks_of_another_kind_are_refused(landmarks):
         FaceParser(ColourModel())(painted(face_map()), landmarks=landmarks)
 
 
+def test_landmarks_and_faces_together_are_refused(parser):
+    with pytest.raises(ValueError, match="pass one of them"):
+        parser(painted(face_map()), landmarks=CANONICAL, faces=[CANONICAL])
+
+
+def test_spoilt_weights_are_told_of(weights, tmp_path):
+    """They gave maps of background alone."""
+    content = torch.load(weights)
+    for value in content["state_dict_backbone"].values():
+        if value.is_floating_point():
+            value.fill_(float("nan"))
+    torch.save(content, tmp_path / "nan.pt")
+    with pytest.raises(ModelError, match="not finite"):
+        FaceParser.from_pretrained(tmp_path / "nan.pt", device="cpu")(painted(face_map()))
+
+
+def test_label_order_of_another_dataset_is_refused():
+    with pytest.raises(SettingsError, match="LaPa has others"):
+        FaceParser(ColourModel("lapa"), label_order="bisenet")
+
+
 def test_landmarks_of_a_list_are_refused(parser):
     with pytest.raises(ValueError, match="one picture"):
         parser([painted(face_map())], landmarks=CANONICAL)
@@ -182,7 +203,7 @@ def test_a_published_file_is_known_by_its_tensors_and_its_folder(tmp_path):
     assert TorchModel(folder / "model_299.pt", "cpu").resolution == PUBLISHED["mobilenet_celeba_512"].resolution
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", "cpu:3"])
 def test_unknown_devices(weights, device):
     with pytest.raises(SettingsError, match=device):
         FaceParser.from_pretrained(weights, device=device)

@@ -27,6 +27,7 @@ from utils.inference.pictures import squash
 # The canonical five landmarks as fractions of the side; see network/warp.py.
 CANONICAL = np.float32([(196, 226), (316, 226), (256, 286), (220, 360.4), (292, 360.4)]) / 512
 NO_FACE = -1
+FARTHEST = 10  # sides of the picture that a crop may be wide or away
 BACKGROUND = 0
 
 
@@ -62,8 +63,14 @@ def whole(rgb: np.ndarray, side: int, landmarks: np.ndarray | None = None) -> Cr
 
 
 def aligned(rgb: np.ndarray, landmarks: np.ndarray, side: int) -> Crop:
-    """The crop of CelebA-HQ of a face with these landmarks (5, 2). Raises ValueError where they coincide."""
-    to_picture = aligned_square(landmarks) @ np.diag([1 / side, 1 / side, 1])
+    """The crop of CelebA-HQ of a face with these landmarks (5, 2). Raises ValueError where there can be no face."""
+    square = aligned_square(landmarks)
+    if np.abs(square).max() > FARTHEST * max(rgb.shape[:2]):
+        raise ValueError(
+            f"landmarks {np.float64(landmarks).round(1).tolist()} are of a face far beyond the picture, which has "
+            f"{rgb.shape[1]} x {rgb.shape[0]} pixels; expected them in its pixels"
+        )
+    to_picture = square @ np.diag([1 / side, 1 / side, 1])
     linear, shift = to_picture[:, :2], to_picture[:, 2]
     points = (np.float64(landmarks) - shift) @ np.linalg.inv(linear).T
     return Crop(cut_out(rgb, to_picture, side), np.float32(points), to_picture)
@@ -89,11 +96,15 @@ def aligned_square(landmarks: np.ndarray) -> np.ndarray:
 
 def cut_out(rgb: np.ndarray, to_picture: np.ndarray, side: int) -> np.ndarray:
     """The square of ``side`` pixels at ``to_picture``, uint8 (side, side, 3), antialiased."""
-    finer = max(1, int(np.ceil(np.hypot(*to_picture[:, 0]))))  # pixels of the picture in one of the crop
     top, bottom, left, right = reach(to_picture, side, rgb.shape[:2])
-    shifted = to_picture - [[0, 0, left], [0, 0, top]]
+    part = rgb[top:bottom, left:right]
+    coarser = max(1, int(np.hypot(*to_picture[:, 0]) / 2))  # what is left has two or three pixels in one of the crop
+    extent = tuple(max(1, round(length / coarser)) for length in part.shape[1::-1])
+    scale = np.diag(np.array(extent) / part.shape[1::-1])
+    shifted = scale @ (to_picture - [[0, 0, left], [0, 0, top]])
+    finer = max(1, int(np.ceil(np.hypot(*shifted[:, 0]))))
     fine = cv2.warpAffine(
-        rgb[top:bottom, left:right],
+        part if coarser == 1 else cv2.resize(part, extent, interpolation=cv2.INTER_AREA),
         of_indices(shifted @ np.diag([1 / finer, 1 / finer, 1])),
         (finer * side, finer * side),
         flags=(cv2.INTER_CUBIC if finer == 1 else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP,
@@ -126,11 +137,11 @@ def compose(size: tuple[int, int], crops: Sequence[Crop], logits: np.ndarray) ->
 
     A pixel gets its class from the crop to whose centre it is nearest, in sides of the crop, and where that says
     background from the next one that does not. So no face erases another one's features, whatever their order.
-    Returns uint8 (H, W), and the number of the crop that decided, int16 (H, W), NO_FACE for none.
+    Returns uint8 (H, W), and the number of the crop that decided, int16 (H, W), NO_FACE where none reaches.
     """
     labels = np.full(size, BACKGROUND, np.uint8)
-    owner = np.full(size, NO_FACE, np.int16)
-    nearest = None if len(crops) < 2 else np.full(size, np.inf, np.float32)
+    owner, of_background = np.full(size, NO_FACE, np.int16), np.full(size, NO_FACE, np.int16)
+    nearest, nearest_of_all = np.full(size, np.inf, np.float32), np.full(size, np.inf, np.float32)
     for number, (crop, of_crop) in enumerate(zip(crops, logits, strict=True)):
         if crop.to_picture is None:
             return best_class(enlarged(of_crop, size), len(of_crop)), np.broadcast_to(np.int16(number), size)
@@ -138,19 +149,20 @@ def compose(size: tuple[int, int], crops: Sequence[Crop], logits: np.ndarray) ->
         if not inside.any():
             continue
         found = best_class(mapped_back(crop, of_crop, size), len(of_crop))
-        better = inside & (found != BACKGROUND)
-        if nearest is not None:
-            better &= distance < nearest[where]
-            np.copyto(nearest[where], distance, where=better)
+        nearer = inside & (distance < nearest_of_all[where])
+        np.copyto(nearest_of_all[where], distance, where=nearer)
+        np.copyto(of_background[where], number, where=nearer)
+        better = inside & (found != BACKGROUND) & (distance < nearest[where])
+        np.copyto(nearest[where], distance, where=better)
         np.copyto(labels[where], found, where=better)
         np.copyto(owner[where], number, where=better)
-    return labels, owner
+    return labels, np.where(owner == NO_FACE, of_background, owner)
 
 
 def probabilities(
     size: tuple[int, int], crops: Sequence[Crop], logits: np.ndarray, owner: np.ndarray, num_classes: int
 ) -> np.ndarray:
-    """Softmax of what decided on each pixel, float16 (K, H, W); where no crop did, background is certain."""
+    """Softmax of what decided on each pixel, float16 (K, H, W); where no crop reaches, background is certain."""
     result = np.zeros((num_classes, *size), np.float16)
     result[BACKGROUND, owner == NO_FACE] = 1
     for number, (crop, of_crop) in enumerate(zip(crops, logits, strict=True)):
@@ -170,12 +182,12 @@ def area(crop: Crop, size: tuple[int, int]) -> tuple[tuple[slice, slice], np.nda
     And of its pixels, which lie in the crop (bool), and how far they are from its centre (float32, in its sides).
     """
     where = rectangle(crop, size)
-    rows, columns = (np.arange(s.start, s.stop) + 0.5 for s in where)
-    inverse = from_picture(crop) / len(crop.image)
+    rows, columns = (np.arange(s.start, s.stop, dtype=np.float32) + np.float32(0.5) for s in where)
+    inverse = np.float32(from_picture(crop) / len(crop.image))
     u = inverse[0, 0] * columns + (inverse[0, 1] * rows + inverse[0, 2])[:, None]
     v = inverse[1, 0] * columns + (inverse[1, 1] * rows + inverse[1, 2])[:, None]
     inside = (u >= 0) & (u < 1) & (v >= 0) & (v < 1)
-    return where, inside, np.hypot(u - 0.5, v - 0.5).astype(np.float32)
+    return where, inside, np.hypot(u - np.float32(0.5), v - np.float32(0.5))
 
 
 def mapped_back(crop: Crop, logits: np.ndarray, size: tuple[int, int]) -> Plane:

@@ -32,7 +32,7 @@ class LandmarkFile:
     def to_faces(self, key: str, value: Any) -> list[Face]:
         try:
             points = np.asarray(value, np.float32)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise SettingsError(f"--landmarks {self.path}: {key!r} has no numbers ({error}); {FORM}") from error
         points = points.reshape(0, 5, 2) if points.size == 0 else points
         points = points[None] if points.ndim == 2 else points

@@ -8,6 +8,7 @@ import numpy as np
 from datasets.errors import DataError
 from datasets.labels import LABELS
 from utils.errors import SettingsError
+from utils.inference.crops import CANONICAL
 
 METADATA_KEY = "segface"
 FLAGS = {"resolution": "input_resolution"}  # where a flag is not called as the option
@@ -31,9 +32,9 @@ class OnnxModel:
         options.intra_op_num_threads = threads  # 0: all cores
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others want the cores, too
         options.log_severity_level = 3  # errors
-        available = onnxruntime.get_available_providers()
+        wanted = providers(device, onnxruntime.get_available_providers())
         try:
-            self.session = onnxruntime.InferenceSession(source, options, providers=providers(device, available))
+            self.session = onnxruntime.InferenceSession(source, options, providers=wanted)
         except Exception as error:  # onnxruntime's exceptions have no common class of their own
             reason = str(error).splitlines()[0]
             raise DataError(f"{source}: found no model that onnxruntime can run ({reason}); export it again") from error
@@ -44,11 +45,22 @@ class OnnxModel:
             self.gives_logits = settings["output"] == "logits"
             inputs = {value.name: value for value in self.session.get_inputs()}
             self.takes_floats = inputs["image"].type == "tensor(float)"
-        except (LookupError, TypeError, ValueError) as error:
-            raise DataError(f"{source}: found no SegFace of export.py, as its metadata say; export it again") from error
-        self.wants_landmarks = "landmarks" in inputs
-        where = self.session.get_providers()[0].removesuffix("ExecutionProvider").lower()
-        self.description = f"{settings['model']} for {self.labels.title} at {self.resolution}, onnxruntime on {where}"
+            self.wants_landmarks = "landmarks" in inputs
+            where = self.session.get_providers()[0].removesuffix("ExecutionProvider").lower()
+            self.description = (
+                f"{settings['model']} for {self.labels.title} at {self.resolution}, onnxruntime on {where}"
+            )
+            self.check()
+        except Exception as error:  # what is told may fit or not in any way, and onnxruntime's own errors see to that
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(f"{source}: found no SegFace of export.py ({reason}); export it again") from error
+
+    def check(self) -> None:
+        """Run it on two pictures, and raise ValueError where that does not give what its metadata say."""
+        side = self.resolution
+        found = self.logits(np.zeros((2, side, side, 3), np.uint8), np.float32(CANONICAL * side)[None].repeat(2, 0))
+        if found.shape != (2, self.labels.num_classes, side, side):
+            raise ValueError(f"its output has the shape {found.shape}")
 
     def logits(self, images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         batch = np.ascontiguousarray(images.transpose(0, 3, 1, 2))

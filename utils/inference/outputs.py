@@ -13,6 +13,7 @@ from network.writing import replacing
 from utils.inference.sources import Source
 from utils.parser import Parsing
 
+MOST_OF_JPEG = 65500  # pixels of a side
 JPEG = {"format": "JPEG", "quality": 92, "subsampling": 0}
 
 
@@ -36,14 +37,18 @@ class Outputs:
         kinds |= {"json/{}.json": write_statistics} if self.json else {}
         return kinds | ({"probs/{}.npz": write_probabilities} if self.probs else {})
 
+    def folders(self, name: str) -> list[Path]:
+        """The folders of a video's frames."""
+        return [path.parent for path in self.paths(f"{name}/000000")]
+
     def paths(self, name: str) -> list[Path]:
         """The files of a picture."""
-        return [self.folder / place.format(name) for place in self.writers()]
+        return [self.folder / place.replace("{}", name) for place in self.writers()]
 
     def write(self, parsing: Parsing, source: Source, name: str | None = None) -> None:
         """Write what is not there. Raises OSError where it cannot be written."""
         for place, write in self.writers().items():
-            path = self.folder / place.format(name or source.name)
+            path = self.folder / place.replace("{}", name or source.name)
             if self.overwrite or not path.exists():
                 with replacing(path) as file:
                     write(file, parsing, source)
@@ -54,7 +59,9 @@ def write_labels(file: BinaryIO, parsing: Parsing, source: Source) -> None:
 
 
 def write_overlay(file: BinaryIO, parsing: Parsing, source: Source) -> None:
-    Image.fromarray(parsing.overlay(legend=True)).save(file, **JPEG)
+    picture = Image.fromarray(parsing.overlay(legend=True))
+    picture.thumbnail((MOST_OF_JPEG, MOST_OF_JPEG))  # which leaves a smaller one as it is
+    picture.save(file, **JPEG)
 
 
 def mask_writer(name: str) -> Callable[[BinaryIO, Parsing, Source], None]:
@@ -73,7 +80,7 @@ def write_statistics(file: BinaryIO, parsing: Parsing, source: Source) -> None:
         "faces": None if parsing.faces is None else [describe(face) for face in parsing.faces],
         "classes": parsing.statistics(),
     }
-    file.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    file.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
 
 
 def describe(face: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ UNREADABLE = (
 )  # fmt: skip
 WITH_ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
 SIXTEEN_BITS = 65535
+SIXTEEN_IN_32 = ("PNG", "PPM")  # what Pillow gives as 32-bit numbers though it has 16 bits
 
 
 def read_picture(path: str | Path) -> np.ndarray:
@@ -41,10 +42,10 @@ def read_picture(path: str | Path) -> np.ndarray:
 
 
 def to_rgb(picture: Image.Image) -> np.ndarray:
-    """A Pillow picture of any mode as uint8 (H, W, 3) RGB, upright. Raises ValueError for floating-point values."""
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode == "F":
-        raise ValueError("its pixels are floating-point numbers, of which the range is unknown")
+    """A Pillow picture as uint8 (H, W, 3) RGB, upright. Raises ValueError for floating-point and 32-bit values."""
+    kind, picture = picture.format, ImageOps.exif_transpose(picture)
+    if picture.mode == "F" or (picture.mode == "I" and kind not in SIXTEEN_IN_32):
+        raise ValueError("its pixels are floating-point or 32-bit numbers, of which the range is unknown")
     if picture.mode.startswith("I"):  # Pillow itself would cut off what is over 255
         return from_16_bits(np.asarray(picture))
     if picture.mode in WITH_ALPHA or "transparency" in picture.info:

@@ -44,8 +44,9 @@ class Report:
         if isinstance(error, OSError) and error.errno in FULL:
             raise error
         if isinstance(error, MemoryError | cv2.error) and not isinstance(error, DataError):
-            found = "more pixels than there is memory for" if is_of_memory(error) else f"what OpenCV refuses: {error}"
-            text = f"{source.path}: found {found.strip()}; make the picture smaller"
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+            found = "more pixels than there is memory for" if is_of_memory(error) else f"what OpenCV refuses: {reason}"
+            text = f"{source.path}: found {found}; expected a picture that fits into memory"
         else:
             text = str(error)
         self.problems.append(text if str(source.path) in text else f"{source.path}: {text}")
@@ -65,11 +66,16 @@ class Report:
         if skipped:
             print(f"{skipped} had all their results already")
         if self.faceless:
-            print(f"no face found in {len(self.faceless)}: {', '.join(self.faceless)}")
+            print(f"no face found in {len(self.faceless)}: {printable(', '.join(self.faceless))}")
         if self.problems:
             sys.stderr.write(f"\n{len(self.problems)} could not be parsed:\n")
-            sys.stderr.writelines(f"  {problem}\n" for problem in self.problems)
+            sys.stderr.writelines(f"  {printable(problem)}\n" for problem in self.problems)
         return 1 if self.problems else 0
+
+
+def printable(text: str) -> str:
+    """The same with what no terminal can show, such as a name in another encoding, as escapes."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def is_of_memory(error: Exception) -> bool:

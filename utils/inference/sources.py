@@ -13,6 +13,8 @@ PICTURES = {
 }  # fmt: skip
 VIDEOS = {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
 MAGIC = "*?["
+RESULTS = ("labels", "overlays", "masks", "json", "probs", "videos")  # folders that predict.py writes
+CAMERAS = 100
 
 
 @dataclass(frozen=True)
@@ -41,20 +43,25 @@ class Found:
 
 
 def find_sources(inputs: Iterable[str], output: Path | None = None) -> Found:
-    """Look for all that ``inputs`` name; what lies in the ``output`` folder is left out.
+    """Look for all that ``inputs`` name.
 
-    A folder stands for all pictures in it and its folders, but for hidden ones. Where two would get the same name, it
-    becomes longer: by the suffix, then by the folders that they lie in.
+    A folder stands for all pictures in it and its folders, but for hidden ones. Results in the ``output`` folder are
+    left out. Where two would get the same name, it becomes longer: by the suffix, then by the folders they lie in.
     """
-    output = absolute(output) if output else None
+    results = tuple(output.resolve() / name for name in RESULTS) if output else ()
     found: dict[Path | int, Source] = {}
     problems, videos_left = [], 0
     for text in inputs:
-        path = Path(text).expanduser()
-        if text.isdecimal() and not path.exists():
+        try:
+            path = Path(os.path.expanduser(text))  # noqa: PTH111, as Path's own fails for a user who does not exist
+            is_there, is_folder = path.exists(), path.is_dir()
+        except (OSError, ValueError) as error:
+            problems.append(f"{text}: found no name that a file can have ({error}); expected a picture")
+            continue
+        if text.isdecimal() and not is_there and int(text) < CAMERAS:
             found[int(text)] = Source(path, f"camera{text}", int(text))
-        elif path.is_dir():
-            files = files_in(absolute(path), output)
+        elif is_folder:
+            files = files_in(absolute(path), results)
             pictures = [file for file in files if file.suffix.lower() in PICTURES]
             videos_left += sum(file.suffix.lower() in VIDEOS for file in files)
             if not pictures:
@@ -64,7 +71,7 @@ def find_sources(inputs: Iterable[str], output: Path | None = None) -> Found:
             for file in pictures:
                 found.setdefault(file, Source(file, file.relative_to(absolute(path)).with_suffix("").as_posix()))
         else:
-            files = [path] if path.exists() else globbed(path)
+            files = [path] if is_there else globbed(path, results)
             if not files:
                 problems.append(
                     f"{text}: found no such file or folder; expected a picture, folder, glob, video or camera"
@@ -79,21 +86,25 @@ def absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100, as resolve() would follow the links
 
 
-def files_in(folder: Path, output: Path | None) -> list[Path]:
-    """All files in a folder and its folders, by name."""
+def files_in(folder: Path, results: tuple[Path, ...]) -> list[Path]:
+    """All files in a folder and its folders, by name, but for those in folders of results."""
     files = []
     for parent, folders, names in os.walk(folder):
-        kept = [name for name in folders if not name.startswith(".") and Path(parent, name) != output]
-        folders[:] = sorted(kept)
-        files += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
+        shown = [Path(parent, name) for name in sorted(folders) if not name.startswith(".")]
+        folders[:] = [path.name for path in shown if path.resolve() not in results]
+        candidates = [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
+        files += [
+            path for path in candidates if path.is_file() or path.is_symlink()
+        ]  # no pipes; broken links are told of
     return files
 
 
-def globbed(pattern: Path) -> list[Path]:
-    """Files of a glob, ``**`` for any folders; none where it is no glob."""
+def globbed(pattern: Path, results: tuple[Path, ...]) -> list[Path]:
+    """Files of a glob, ``**`` for any folders, but for those in folders of results; none where it is no glob."""
     if not any(character in str(pattern) for character in MAGIC):
         return []
-    return [Path(path) for path in sorted(glob.glob(str(pattern), recursive=True)) if Path(path).is_file()]  # noqa: PTH207
+    paths = [Path(path) for path in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207
+    return [path for path in paths if path.is_file() and not set(path.resolve().parents) & set(results)]
 
 
 def distinct(sources: list[Source]) -> list[Source]:

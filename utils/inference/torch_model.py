@@ -67,8 +67,10 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise SettingsError(f"--device {name} is no device; choose auto, cpu, cuda or cuda:N") from error
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda") or name.startswith("cpu:"):
+        raise SettingsError(f"--device {name} is no device for this; choose auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise SettingsError(f"--device {name}: this machine has {torch.cuda.device_count()} GPUs; choose --device cpu")
     return device

@@ -1,5 +1,6 @@
 """Videos: frames in, frames out at the same rate and size, and smoothing over time."""
 
+import errno
 import math
 import os
 import sys
@@ -96,7 +97,7 @@ class FrameWriter:
         frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
         capture.release()
         if frames != self.written:
-            raise OSError(f"{self.path}: {frames} of {self.written} frames could be written; make room there")
+            raise OSError(errno.ENOSPC, f"only {frames} of {self.written} frames fit", str(self.path))
         with self.temporary.open("rb") as file:
             os.fsync(file.fileno())
         self.temporary.replace(self.path)

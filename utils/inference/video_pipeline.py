@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from datasets.errors import DataError
 from utils.inference.landmarks import LandmarkFile
 from utils.inference.outputs import Outputs
 from utils.inference.pipeline import OF_ONE_PICTURE, Report, prepare
@@ -31,14 +32,17 @@ class VideoOptions:
     window: Window | None = None
 
 
-def video_paths(outputs: Outputs, source: Source) -> list[Path]:
-    """The files of a video."""
-    return [outputs.folder / "videos" / f"{source.name}{end}" for end in (".mp4", "_legend.png")]
+def video_paths(outputs: Outputs, source: Source, frames: bool) -> list[Path]:
+    """The files of a video, and the folders of its frames."""
+    files = [outputs.folder / "videos" / f"{source.name}{end}" for end in (".mp4", "_legend.png")]
+    return files + (outputs.folders(source.name) if frames else [])
 
 
 def parse_video(parser: FaceParser, source: Source, outputs: Outputs, report: Report, options: VideoOptions) -> None:
     """Parse a video to its end, a camera until it is stopped; what is wrong with it goes into the report."""
-    path, path_of_legend = video_paths(outputs, source)
+    path, path_of_legend = video_paths(outputs, source, frames=False)
+    # Frames without their video are of a run that was interrupted: they are made anew.
+    outputs = replace(outputs, overwrite=outputs.overwrite or not path.exists())
     reader = writer = None
     try:
         reader = FrameReader(source)
@@ -46,8 +50,11 @@ def parse_video(parser: FaceParser, source: Source, outputs: Outputs, report: Re
         with ThreadPoolExecutor(options.threads) as pool:
             run(parser, source, reader, writer, outputs, report, options, pool)
         if complaint := reader.complaint():
+            if not reader.read:
+                raise DataError(complaint)
             report.problems.append(complaint)
         writer.finish()
+        report.frames += writer.written
         write_picture(legend(parser.table, parser.table.names), path_of_legend)
     except OF_ONE_PICTURE as error:
         report.failed(source, error)
@@ -90,7 +97,6 @@ def run(
                 parsings = pool.map(parser.conclude, pictures, logits)
                 for overlay in pool.map(finish, enumerate(parsings, start=writer.written)):
                     writer.write(overlay)
-                    report.frames += 1
                     bar.update()
                     if options.window and not options.window.show(overlay):
                         return

@@ -12,7 +12,7 @@ from PIL import Image
 
 from datasets import LABELS
 from network.warp import CANONICAL_LANDMARKS, CANONICAL_SIDE
-from utils.inference.crops import CANONICAL, Crop, Face, aligned, aligned_square, compose, whole
+from utils.inference.crops import CANONICAL, Crop, Face, aligned, aligned_square, compose, probabilities, whole
 from utils.inference.label_maps import best_class, enlarged, softmax
 from utils.parser import FaceParser
 
@@ -128,6 +128,7 @@ def test_nearest_crop_decides_and_background_gives_way():
     assert (labels[:30, 45:64] == 1).all()  # where it says background, the first decides
     assert (labels[:30, 64:] == 0).all()
     assert set(np.unique(owner[:, 84:])) == {-1}
+    assert (owner[:30, 64:84] == 1).all()  # background, but the second crop's
 
 
 def test_face_at_the_border_is_mirrored_and_one_outside_is_left_out():
@@ -156,6 +157,30 @@ def test_label_map_of_a_size_is_that_of_enlarged_logits(size):
     assert clear.mean() > 0.9 or size == (1, 1)
     found = np.stack(list(softmax(plane, 7)))
     np.testing.assert_allclose(found, expected.softmax(0).numpy(), atol=1e-5)
+
+
+def test_probabilities_of_background_in_a_crop_are_those_of_the_model():
+    """They were certain there, with a jump along every face's edge."""
+    crops = (Crop(np.zeros((64, 64, 3), np.uint8), FIVE, np.array([[1.0, 0, 0], [0, 1.0, 0]])),)
+    logits = np.zeros((1, 2, 64, 64), np.float32)
+    logits[0, 0] = np.log(3)
+    labels, owner = compose((64, 90), crops, logits)
+    assert (labels == 0).all()
+    found = probabilities((64, 90), crops, logits, owner, 2)
+    np.testing.assert_allclose(found[:, :, :64].mean((1, 2)), (0.75, 0.25), atol=1e-3)
+    np.testing.assert_array_equal(found[:, :, 64:].mean((1, 2)), (1, 0))
+
+
+@pytest.mark.parametrize("landmarks", [FIVE * 1e3, FIVE + 1e5, FIVE * 1e30])
+def test_faces_far_beyond_the_picture_are_refused(landmarks):
+    """They took minutes, and memory without end."""
+    with pytest.raises(ValueError, match="far beyond"):
+        aligned(np.zeros((200, 300, 3), np.uint8), landmarks, 64)
+
+
+def test_a_face_larger_than_the_picture_is_cropped_quickly():
+    picture = np.full((2000, 3000, 3), 77, np.uint8)
+    assert (aligned(picture, FIVE * 60 + 1000, 64).image == 77).all()
 
 
 def test_of_equal_logits_the_first_class_wins():

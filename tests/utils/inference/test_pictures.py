@@ -134,8 +134,17 @@ def test_missing_file_and_too_many_pixels(tmp_path, monkeypatch):
 def test_what_has_no_known_range_is_refused():
     with pytest.raises(ValueError, match="floating-point"):
         to_rgb(Image.new("F", (2, 2)))
-    with pytest.raises(ValueError, match="beyond 16 bits"):
-        to_rgb(Image.fromarray(np.full((2, 2), 70000, np.int32)))
+    with pytest.raises(ValueError, match="32-bit"):
+        to_rgb(Image.fromarray(np.full((2, 2), 200, np.int32)))
+
+
+def test_32_bit_grey_is_not_taken_for_16(tmp_path):
+    """It was, and a picture of values up to 255 became black."""
+    Image.fromarray(np.full((2, 2), 200, np.int32)).save(tmp_path / "a.tiff")
+    with pytest.raises(DataError, match="32-bit"):
+        read_picture(tmp_path / "a.tiff")
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 1 65535\n" + bytes([255, 255, 128, 128]))
+    assert read_picture(tmp_path / "a.pgm")[0, :, 0].tolist() == [255, 128]
 
 
 @pytest.mark.parametrize("array", [RGB.astype(float), RGB[..., 0], np.zeros((2, 2, 4), np.uint8), RGB[:0], [1, 2]])

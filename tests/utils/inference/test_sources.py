@@ -1,5 +1,6 @@
 """What --input names, and the names of what is made of it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,18 @@ def test_folder_is_searched_with_its_folders(folder, tmp_path):
     assert found.videos_left == 1
 
 
-def test_what_lies_in_the_output_folder_is_left_out(folder):
-    assert names(find_sources([str(folder)], folder / "in")) == ["a", "b"]
+@pytest.mark.parametrize("output", ["photos", "photos/in", "photos/parsed", "link"])
+def test_results_are_no_input(folder, tmp_path, output):
+    """Those in the folder of pictures itself were, and so were those that a glob finds."""
+    (tmp_path / "link").symlink_to(folder, target_is_directory=True)
+    before = [names(find_sources([text], tmp_path / output)) for text in (str(folder), str(folder / "**" / "*.*"))]
+    for result in ("labels/a.png", "overlays/in/a.jpg", "masks/hair/b.png", "videos/c_legend.png"):
+        path = tmp_path / output / result
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    after = [names(find_sources([text], tmp_path / output)) for text in (str(folder), str(folder / "**" / "*.*"))]
+    assert after == before
+    assert before[0] == ["a", "b", "in/a", "in/dé p/c d"]
 
 
 def test_files_globs_videos_and_cameras(folder, tmp_path):
@@ -88,6 +99,19 @@ def test_inputs_that_name_nothing_are_told_of(folder, tmp_path):
     assert names(found) == ["b"]
     assert len(found.problems) == 3
     assert "none.jpg" in found.problems[0]
+
+
+@pytest.mark.parametrize("text", ["~nobody.jpg", "x" * 300, "99999999999999999999", "a\0b.jpg"])
+def test_names_that_no_file_has_are_told_of(tmp_path, text):
+    found = find_sources([text], tmp_path / "out")
+    assert found.sources == ()
+    assert len(found.problems) == 1
+
+
+def test_a_pipe_in_a_folder_is_left_out_and_a_broken_link_is_not(folder, tmp_path):
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "broken.jpg").symlink_to(folder / "gone.jpg")
+    assert names(find_sources([str(folder)], tmp_path / "out")) == ["a", "b", "broken", "in/a", "in/dé p/c d"]
 
 
 def test_a_loop_of_links_ends(folder, tmp_path):
