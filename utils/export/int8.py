@@ -83,7 +83,7 @@ class Pictures(CalibrationDataReader):
 def quantize(path: Path, target: Path, images: np.ndarray, wants_landmarks: bool, takes_floats: bool) -> Path:
     """Write the model at ``path`` with 8 bits, as seen on images uint8 (N, R, R, 3), and return ``target``."""
     prepared = path.with_name("prepared.onnx")
-    quant_pre_process(path, prepared, skip_symbolic_shape=True)
+    quant_pre_process(path, prepared, skip_symbolic_shape=True, skip_optimization=True)
     with (
         progress_bar("calibration", len(images), True) as bar,
         contextlib.redirect_stdout(io.StringIO()),  # onnxruntime says the same of each picture
