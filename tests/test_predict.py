@@ -16,8 +16,10 @@ import predict
 from datasets import LABELS
 from network import create_segface, save_weights
 from utils import cli
+from utils.errors import SettingsError
 from utils.inference import outputs as outputs_module
 from utils.inference.detection import Face
+from utils.inference.models import open_model
 
 CELEB = LABELS["celebamask_hq"]
 
@@ -370,6 +372,13 @@ def test_what_a_camera_saw_until_ctrl_c_is_kept(run, tmp_path, monkeypatch):
     video = capture(str(tmp_path / "out" / "videos" / "camera3.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
     assert video.get(cv2.CAP_PROP_FPS) == 30
+
+
+def test_without_pytorch_the_error_says_what_needs_none(monkeypatch):
+    monkeypatch.delitem(sys.modules, "utils.inference.torch_model", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(SettingsError, match=r"needs torch.*ONNX"):
+        open_model("mobilenet_celeba_512")
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from datasets.labels import Labels
+from utils.errors import SettingsError
 
 
 class Model(Protocol):
@@ -35,6 +36,12 @@ def open_model(source: str | Path, device: str = "auto", **options: Any) -> Mode
         from utils.inference.onnx_model import OnnxModel
 
         return OnnxModel(source, device, **options)
-    from utils.inference.torch_model import TorchModel
+    try:
+        from utils.inference.torch_model import TorchModel
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"{source} needs {error.name}, which is not installed; bash scripts/setup.sh brings it. An ONNX file of "
+            "export.py needs onnxruntime alone"
+        ) from error
 
     return TorchModel(source, device, **options)
