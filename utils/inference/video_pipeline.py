@@ -48,12 +48,13 @@ def parse_video(parser: FaceParser, source: Source, outputs: Outputs, report: Re
         reader = FrameReader(source)
         writer = FrameWriter(path, reader.rate)
         with ThreadPoolExecutor(options.threads) as pool:
-            run(parser, source, reader, writer, outputs, report, options, pool)
-        if complaint := reader.complaint():
+            is_whole = run(parser, source, reader, writer, outputs, options, pool)
+        if is_whole and (complaint := reader.complaint()):
             if not reader.read:
                 raise DataError(complaint)
             report.problems.append(complaint)
-        writer.finish()
+        if outputs.overwrite:  # else it is there, and only frames were missing
+            writer.finish()
         report.frames += writer.written
         write_picture(legend(parser.table, parser.table.names), path_of_legend)
     except OF_ONE_PICTURE as error:
@@ -71,10 +72,10 @@ def run(
     reader: FrameReader,
     writer: FrameWriter,
     outputs: Outputs,
-    report: Report,
     options: VideoOptions,
     pool: ThreadPoolExecutor,
-) -> None:
+) -> bool:
+    """Parse frame after frame; False where the window was closed, or a camera was stopped, before the end."""
     smoother = Smoother(options.smooth) if options.smooth else None
     is_live = source.camera is not None or options.window is not None
     size = 1 if is_live else options.batch_size
@@ -99,10 +100,12 @@ def run(
                     writer.write(overlay)
                     bar.update()
                     if options.window and not options.window.show(overlay):
-                        return
+                        return False
         except KeyboardInterrupt:
             if source.camera is None:
                 raise
+            return False
+    return True
 
 
 def grouped(frames: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
