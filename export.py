@@ -39,7 +39,7 @@ def main() -> None:
     print(f"{args.weights}: {model.description}")
     encoder = model.network.config["model"]
     if args.int8 and encoder not in CAN_BE_INT8:
-        raise SettingsError(f"--int8 is for {', '.join(CAN_BE_INT8)}; {encoder} loses too much")
+        raise SettingsError(f"--int8 is for {', '.join(CAN_BE_INT8)}; these weights are of {encoder}")
 
     # Export, beside the place of the result, which it takes when it has passed
     with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=f".{args.output.name}.") as folder:

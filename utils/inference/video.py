@@ -165,9 +165,6 @@ class Window:
         cv2.imshow(self.title, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
         return cv2.waitKey(1) & 0xFF not in (ord("q"), 27)
 
-    def close(self) -> None:
-        cv2.destroyWindow(self.title)
-
 
 def write_picture(rgb: np.ndarray, path: Path) -> None:
     """Write a PNG file, whole or not at all."""
