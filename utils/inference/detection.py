@@ -65,11 +65,11 @@ def unusable(path: str | Path, error: cv2.error) -> str:
 
 def fetch_detector() -> Path:
     """YuNet's file from the Hub, or its cache. Raises ConnectionError where it cannot be had."""
-    from huggingface_hub import hf_hub_download
-
     try:
+        from huggingface_hub import hf_hub_download
+
         return Path(hf_hub_download(HUB_REPOSITORY, FILENAME))
-    except OSError as error:
+    except (OSError, ImportError) as error:
         raise ConnectionError(
             f"cannot fetch {FILENAME} of the Hub repository {HUB_REPOSITORY}: {str(error).rstrip('.')}. On a machine "
             f"without network, fetch https://huggingface.co/{HUB_REPOSITORY}/resolve/main/{FILENAME} elsewhere and "
