@@ -91,6 +91,15 @@ def test_legend_shows_the_colour_of_every_class_beside_the_picture(height):
     assert CELEB.palette[15] not in few
 
 
+@pytest.mark.parametrize(("size", "widest"), [((40, 60), 150), ((2000, 2000), 420), ((20000, 100), 150)])
+def test_legend_grows_with_the_picture_but_not_with_its_length(size, widest):
+    """Beside a tall picture it took forty times its width."""
+    picture = np.zeros((*size, 3), np.uint8)
+    result = with_legend(picture, CELEB)
+    assert 0.6 * widest < result.shape[1] - size[1] < widest
+    assert result.shape[0] == max(size[0], result.shape[0] if size[0] < 400 else size[0])
+
+
 @pytest.mark.parametrize(("dataset", "count", "across"), [("celebamask_hq", 5, 2), ("lapa", 1, 2), ("helen", 2, 1)])
 def test_gallery_shows_pictures_truth_prediction_and_legend(tmp_path, dataset, count, across):
     labels = LABELS[dataset]

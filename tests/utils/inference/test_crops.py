@@ -124,6 +124,7 @@ def test_nearest_crop_decides_and_background_gives_way():
     logits[1, :, :32] = [[[2]], [[0]], [[0]]]  # the second says background in its upper half
     labels, owner = compose((64, 90), crops, logits)
     assert (labels[:, :20] == 1).all()
+    assert (labels[40:, 22:40] == 1).all()  # nearer to the first
     assert (labels[40:, 45:84] == 2).all()  # nearer to the second
     assert (labels[:30, 45:64] == 1).all()  # where it says background, the first decides
     assert (labels[:30, 64:] == 0).all()

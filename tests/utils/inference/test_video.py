@@ -118,6 +118,12 @@ def test_one_face_is_not_averaged_into_two():
     assert found.ravel().tolist() == [4, 0]
 
 
+def test_a_face_elsewhere_is_another_one():
+    smooth = Smoother(0.5)
+    smooth((crop_at(0),), np.full((1, 1, 1, 1), 8, np.float32))
+    assert smooth((crop_at(33),), np.zeros((1, 1, 1, 1), np.float32)).ravel().tolist() == [0]
+
+
 def test_window_needs_a_screen_and_an_opencv_with_windows(monkeypatch):
     monkeypatch.setattr("sys.platform", "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
