@@ -1,3 +1,4 @@
+import errno
 import os
 import pickle
 import random
@@ -225,6 +226,13 @@ def test_failed_write_keeps_what_was_there(tmp_path):
         write_half()
     assert path.read_text() == "good"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_told_of_with_the_name_of_the_file(tmp_path):
+    with pytest.raises(OSError, match="No space") as caught, replacing(tmp_path / "weights.pt"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "weights.pt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_safetensors_are_read(tmp_path):
