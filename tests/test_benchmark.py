@@ -9,7 +9,7 @@ import torch
 
 from datasets import LABELS, DataError
 from scripts import benchmark
-from scripts.benchmarks import model, parts, reading, timing
+from scripts.benchmarks import exported, model, parts, reading, timing
 from utils.errors import SettingsError
 
 ROWS = ("no cache", "labels cached", "labels and samples cached")
@@ -175,3 +175,21 @@ def test_what_is_compared_takes_turns():
     times = timing.in_turns({name: partial(calls.append, name) for name in "ab"}, 3, torch.device("cpu"))
     assert "".join(calls[-6:]) == "ababab"
     assert all(len(values) == 3 for values in times.values())
+
+
+@pytest.mark.slow
+def test_onnxruntime_is_measured_beside_pytorch(command, capsys, tmp_path):
+    flags = ("--resolution", "64", "--repeat", "3", "--threads", "1", "--json", tmp_path / "speed.json")
+    command("onnx", "--model", "mobilenet", *flags)
+    out = capsys.readouterr().out
+    results = json.loads((tmp_path / "speed.json").read_text())["results"]
+    assert list(results) == ["PyTorch", "onnxruntime", "onnxruntime, int8"]
+    for name, result in results.items():
+        assert len([line for line in out.splitlines() if line.startswith(f"{name}  ")]) == 1
+        assert result["milliseconds"]["min"] > 0
+    assert results["PyTorch"]["ratio"] == {"median": 1, "min": 1, "max": 1}
+    assert 0 < results["onnxruntime"]["difference"] < 1e-3
+    assert results["onnxruntime, int8"]["difference"] > results["onnxruntime"]["difference"]
+    assert results["onnxruntime, int8"]["megabytes"] < 0.5 * results["onnxruntime"]["megabytes"]
+    with pytest.raises(SettingsError, match="choose cpu"):
+        exported.measure(Namespace(device=torch.device("cuda")))

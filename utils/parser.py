@@ -31,14 +31,12 @@ Picture = np.ndarray | Image.Image | str | Path
 class Prepared:
     """A picture, uint8 (H, W, 3) RGB, with the crops that the model is to see.
 
-    ``faces`` are those that were looked for, None where the whole picture is taken for one. ``guessed`` says that its
-    landmarks are the canonical ones.
+    ``faces`` are those that were looked for, None where the whole picture is taken for one.
     """
 
     image: np.ndarray
     crops: tuple[Crop, ...]
     faces: tuple[Face, ...] | None = None
-    guessed: bool = False
 
 
 @dataclass(frozen=True)
@@ -199,8 +197,7 @@ class FaceParser:
             faces = self.detector(rgb)
         side = self.model.resolution
         if faces is None:
-            guessed = landmarks is None and self.model.wants_landmarks
-            return Prepared(rgb, (whole(rgb, side, landmarks),), guessed=guessed)
+            return Prepared(rgb, (whole(rgb, side, landmarks),))
         return Prepared(rgb, tuple(aligned(rgb, face.landmarks, side) for face in faces), tuple(faces))
 
     def parse(self, pictures: Sequence[Prepared]) -> list[Parsing]:

@@ -107,7 +107,6 @@ def test_landmarks_reach_a_model_that_warps():
     FaceParser(model)(picture, landmarks=points)
     np.testing.assert_allclose(model.landmarks[0][0], points * (0.5, 2), rtol=1e-6)
     prepared = FaceParser(model).prepare(picture)
-    assert prepared.guessed
     np.testing.assert_allclose(prepared.crops[0].landmarks, CANONICAL * 64, rtol=1e-6)
     found = FaceParser(model)(picture, faces=[points])
     crop = model.landmarks[-1][0]

@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnx
 import pytest
+from colours import ColourModel
 from onnx import TensorProto, helper, numpy_helper
 
 from datasets import DataError
-from utils.inference import detection
 from utils.inference.detection import SIDE, YuNet, fetch_detector
+from utils.parser import FaceParser
 
 STRIDES = (8, 16, 32)
 # The five points from the corner of a cell in cells, in YuNet's order, and the logarithms of the box's sides in cells.
@@ -116,14 +117,19 @@ def test_files_that_are_no_detector(tmp_path):
 
 
 def test_without_network_the_error_says_what_to_do(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    import huggingface_hub
-
     def refuse(repository, filename):
         assert (repository, filename) == ("opencv/face_detection_yunet", "face_detection_yunet_2023mar.onnx")
         raise OSError("no network")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
     with pytest.raises(ConnectionError, match="--detector PATH"):
         fetch_detector()
-    assert detection.MIN_SCORE == 0.9
+
+
+def test_parser_takes_the_faces_of_the_detector(spots, monkeypatch):
+    monkeypatch.setattr("utils.parser.open_model", lambda *_: ColourModel(resolution=64))
+    parser = FaceParser.from_pretrained("any weights", detector=spots)
+    found = parser(picture((320, 160)))
+    (face,) = found.faces
+    np.testing.assert_allclose(face.landmarks, np.float32([320, 160]) + 8 * POINTS, atol=1e-3)
+    assert parser(picture()).faces == ()
